@@ -1,0 +1,11 @@
+//! What every other crate shares: identifiers, Kafka's error codes, and the seam for time.
+//!
+//! Nothing here does I/O and nothing here knows the wire format or the disk.
+
+mod clock;
+mod error_code;
+mod ids;
+
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use error_code::ErrorCode;
+pub use ids::{NodeId, TopicId, TopicPartition, Uuid, UuidParseError};

@@ -1,0 +1,2 @@
+//! The binary `chronik-bench`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Runs the state machines: one file for each API key

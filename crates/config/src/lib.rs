@@ -1,0 +1,1 @@
+//! Every setting: names, types, defaults, sources, validation

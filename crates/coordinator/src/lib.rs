@@ -1,0 +1,1 @@
+//! Group coordination as a state machine without I/O

@@ -1,0 +1,1 @@
+//! The HTTP routes: health and metrics

@@ -1,0 +1,1 @@
+//! The log: journal, segments, indexes, group commit, recovery, retention, compaction

@@ -1,0 +1,1 @@
+//! The metadata image, its commands, and the log that makes them durable

@@ -1,0 +1,1 @@
+//! The listener, the real clock, disk and network; start and stop

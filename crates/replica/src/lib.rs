@@ -1,0 +1,1 @@
+//! Partition replication as a state machine without I/O
