@@ -2,10 +2,12 @@
 //!
 //! Nothing here does I/O and nothing here knows the wire format or the disk.
 
+mod chunk;
 mod clock;
 mod error_code;
 mod ids;
 
+pub use chunk::{Chunk, FileRange};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use error_code::ErrorCode;
 pub use ids::{NodeId, TopicId, TopicPartition, Uuid, UuidParseError};
