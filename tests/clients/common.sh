@@ -1,0 +1,85 @@
+# Sourced by the run.sh of every client suite, from the suite's own folder:
+#   source "$(dirname "$0")/../common.sh"
+# Environment:
+#   CHRONIK_BIN           the broker binary; each suite starts one of its own
+#   BOOTSTRAP             use this running broker instead (HOST:PORT)
+#   CHRONIK_CLIENTS_DIR   where installs and caches go (default target/clients of this repository)
+#   CHRONIK_SUITE_TIMEOUT seconds that the tests of a suite may take, installs not counted (default 300)
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+suite=$(basename "$here")
+repo=$(cd "$here/../../.." && pwd)
+mkdir -p "${CHRONIK_CLIENTS_DIR:=$repo/target/clients}"
+CHRONIK_CLIENTS_DIR=$(cd "$CHRONIK_CLIENTS_DIR" && pwd)
+work=$CHRONIK_CLIENTS_DIR/$suite
+mkdir -p "$work"
+export CHRONIK_CLIENTS_DIR CHRONIK_BROKER_LOG=$work/broker.log
+
+die() {
+  echo "$suite: $*" >&2
+  exit 2
+}
+
+# need TOOL WHAT_IT_COMES_WITH
+need() {
+  command -v "$1" >/dev/null || die "needs $1 (comes with $2); install it, or leave this suite out"
+}
+
+if [ -z "${BOOTSTRAP:-}" ]; then
+  [ -n "${CHRONIK_BIN:-}" ] || die "set CHRONIK_BIN to the broker binary, or BOOTSTRAP to a running broker"
+  [ -x "$CHRONIK_BIN" ] || die "CHRONIK_BIN=$CHRONIK_BIN is not an executable file"
+  CHRONIK_BIN=$(cd "$(dirname "$CHRONIK_BIN")" && pwd)/$(basename "$CHRONIK_BIN")
+  export CHRONIK_BIN
+fi
+
+# once FILE... -- COMMAND...   runs COMMAND unless it already succeeded with the same FILEs.
+once() {
+  local files=() stamp=$work/installed
+  while [ "$1" != -- ]; do
+    files+=("$1")
+    shift
+  done
+  shift
+  if [ -f "$stamp" ] && cat "${files[@]}" | cmp -s - "$stamp"; then return; fi
+  rm -f "$stamp"
+  "$@" || die "installing the client packages failed: $*"
+  cat "${files[@]}" >"$stamp"
+}
+
+# counted PASS_PATTERN FAIL_PATTERN COMMAND...   runs the tests and closes with "N passed, N failed".
+# The patterns pick the lines of the test runner that stand for one test each.
+counted() {
+  local pass=$1 fail=$2 output=$work/output.log status=0 passed failed
+  shift 2
+  : >"$CHRONIK_BROKER_LOG"
+  timeout --kill-after=10 "${CHRONIK_SUITE_TIMEOUT:-300}" "$@" 2>&1 | tee "$output" || status=$?
+  passed=$(grep -Ec "$pass" "$output" || true)
+  failed=$(grep -Ec "$fail" "$output" || true)
+  if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+    echo "$suite: the test command ended with exit code $status"
+    failed=1
+  fi
+  if [ "$failed" -gt 0 ] && [ -s "$CHRONIK_BROKER_LOG" ]; then
+    echo "$suite: the last lines of the broker's log ($CHRONIK_BROKER_LOG):"
+    tail -n 20 "$CHRONIK_BROKER_LOG"
+  fi
+  echo "$passed passed, $failed failed"
+  [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# python_tests   installs requirements.txt into a virtual environment and runs the suite's pytest files.
+python_tests() {
+  need python3 "Python 3"
+  once "$here/requirements.txt" -- install_python_packages
+  export PYTHONPATH=$repo/tests/clients PYTHONDONTWRITEBYTECODE=1
+  cd "$here"
+  counted ' PASSED +\[' ' (FAILED|ERROR) +\[' "$work/venv/bin/python" -m pytest -v --tb=short --color=no \
+    -p no:cacheprovider -p chronik_pytest "$@"
+}
+
+install_python_packages() {
+  echo "$suite: installing Python packages into $work/venv"
+  rm -rf "$work/venv"
+  python3 -m venv "$work/venv" && "$work/venv/bin/pip" --quiet install -r "$here/requirements.txt"
+}
