@@ -1,2 +1,34 @@
-//! The binary `chronik-bench`.
-fn main() {}
+//! `chronik-bench`: a load generator for any Kafka-compatible broker.
+//!
+//! It drives the broker through librdkafka, the client that most languages use, and never links the
+//! broker: what it measures, any client can have.
+
+mod args;
+mod consume;
+mod histogram;
+mod payload;
+mod procfs;
+mod produce;
+mod progress;
+mod report;
+mod topic;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Produce(args) => produce::run(args),
+        Command::Consume(args) => consume::run(args),
+    };
+    match outcome {
+        Ok(clean) if clean => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("chronik-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Making sure that the topic is there.
+
+use crate::args::Target;
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The client settings that every handle shares.
+pub fn client_config(target: &Target) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &target.bootstrap);
+    config.set("client.id", "chronik-bench");
+    config
+}
+
+/// Settings from the command line, applied last so that they win.
+pub fn apply_settings(config: &mut ClientConfig, target: &Target) {
+    for (key, value) in &target.settings {
+        config.set(key, value);
+    }
+}
+
+/// Creates the topic unless it exists, and waits until its partitions have leaders.
+pub fn ensure(target: &Target) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        client_config(target).create().context("making the admin client")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let topic = NewTopic::new(&target.topic, target.partitions, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let results = runtime
+        .block_on(admin.create_topics([&topic], &options))
+        .with_context(|| format!("creating topic {} at {}", target.topic, target.bootstrap))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => bail!("creating topic {topic} at {}: {code}", target.bootstrap),
+        }
+    }
+    wait_for_leaders(&admin, target)
+}
+
+fn wait_for_leaders(admin: &AdminClient<DefaultClientContext>, target: &Target) -> Result<()> {
+    let started = std::time::Instant::now();
+    loop {
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(&target.topic), PATIENCE)
+            .with_context(|| format!("asking {} for metadata", target.bootstrap))?;
+        let topic = metadata.topics().first();
+        let led = topic.map_or(0, |t| t.partitions().iter().filter(|p| p.leader() >= 0).count());
+        if led >= target.partitions as usize {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(anyhow!(
+                "topic {} has {led} partitions with a leader after {} s, {} wanted (--partitions); \
+                 an older topic of that name may have fewer",
+                target.topic,
+                PATIENCE.as_secs(),
+                target.partitions
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
