@@ -1,1 +1,22 @@
-//! The log: journal, segments, indexes, group commit, recovery, retention, compaction
+//! The log of a node: a journal that one flush makes durable for every partition, and the segments behind it.
+//!
+//! A small append is copied once, into the group that the next journal write carries; a checkpoint later moves it into
+//! its segment, in order, at the position that it was given when it was appended. A large append goes straight to its
+//! segment, and the journal gets a marker of it. `docs/storage-format.md` describes every byte on disk.
+
+pub mod disk;
+mod error;
+mod layout;
+mod listener;
+mod manager;
+mod options;
+mod partition;
+mod sync;
+
+pub use error::{AppendError, LogError, OffsetOutOfRange, ReadError, StorageState};
+pub use layout::{DATA_FORMAT_VERSION, DataDir, LayoutError};
+pub use listener::{LogListener, Progress};
+pub use manager::{LogManager, LogStats, PartitionKey, RecoverySummary};
+pub use options::{CleanupPolicy, FlushMode, LogOptions, PartitionOptions, TimestampType};
+pub use partition::producers::{ProducerInfo, SequenceError};
+pub use partition::{Appended, PartitionLog, ReadPlan, TimestampAndOffset};
