@@ -1,0 +1,208 @@
+//! The table of the node's own settings, and the struct they fill. The defaults of topic settings (`log.*` and others)
+//! are settings of the node too; they come from the table of topic settings.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::setting::{Change, Group, Kind, Setting, Unit};
+use crate::settings::Settings;
+use crate::topic;
+use crate::value::{Flush, FromValue};
+
+macro_rules! node_settings {
+    ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty = $name:literal, $kind:expr, $unit:ident, $default:expr, $change:ident, $group:ident;)*) => {
+        /// Every setting of the node as a plain field, so that nothing looks a setting up by name where speed matters.
+        /// Settings that are defaults of topic settings are in [`TopicConfig`](crate::TopicConfig) instead.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct NodeConfig {
+            $($(#[doc = $doc])+ #[doc = concat!("\n\nSetting `", $name, "`.")] pub $field: $ty,)*
+        }
+
+        static NODE_SETTINGS: &[Setting] = &[
+            $(Setting {
+                name: $name,
+                kind: $kind,
+                unit: Unit::$unit,
+                default: $default,
+                change: Change::$change,
+                group: Group::$group,
+                doc: concat!($($doc),+),
+                topic_setting: None,
+            }),*
+        ];
+
+        impl NodeConfig {
+            /// The fields as `settings` has them.
+            pub fn from_settings(settings: &Settings) -> Self {
+                Self {
+                    $($field: <$ty as FromValue>::from_value(settings.get($name)).unwrap_or_default(),)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        fn fits(settings: &Settings) -> Vec<(&'static str, bool)> {
+            vec![$(($name, <$ty as FromValue>::from_value(settings.get($name)).is_some())),*]
+        }
+    };
+}
+
+node_settings! {
+    /// This node's identifier in the cluster. It is written into the data directory at the first start; a later start
+    /// with another one is refused.
+    node_id: i32 = "node.id", Kind::int_from(0), None, Some("1"), AtStart, Node;
+    /// Where to listen, as HOST:PORT; port 0 takes a free one. Kafka clients and HTTP share it.
+    listen: String = "listen", Kind::Text, None, Some("127.0.0.1:9092"), AtStart, Node;
+    /// The address that clients are told to connect to, as HOST:PORT. Without it they are told the address by which
+    /// their connection reached the node; needed behind address translation (containers, proxies, port forwarding).
+    advertise: Option<String> = "advertise", Kind::Text, None, None, AtStart, Node;
+    /// The directory that holds everything the node keeps.
+    data_dir: String = "data.dir", Kind::Text, None, Some("./chronik-data"), AtStart, Node;
+    /// The rack or zone this node is in. Replicas spread over racks, and consumers are told.
+    broker_rack: Option<String> = "broker.rack", Kind::Text, None, None, AtStart, Node;
+    /// Threads that serve connections; 0 takes one for each processor.
+    worker_threads: usize = "worker.threads", Kind::Int { min: 0, max: 1024 }, None, Some("0"), AtStart, Node;
+    /// What is logged to standard error: one of these, or a filter such as `info,chronik_log=debug`.
+    log_level: String = "log.level", Kind::Text, None, Some("info"), AtStart, Node;
+    /// Keep the data in a temporary directory that goes when the node ends, and print one line of JSON with the address
+    /// once it serves. For test suites.
+    ephemeral: bool = "ephemeral", Kind::Bool, None, Some("false"), AtStart, Node;
+    /// End when standard input closes, so that the node ends with the process that started it.
+    until_stdin_closes: bool = "until.stdin.closes", Kind::Bool, None, Some("false"), AtStart, Node;
+
+    /// When `acks=all` is answered: `disk` after a flush to disk, which survives a power loss; `os` when the operating
+    /// system has the records, as Kafka does it, which survives a kill of the process only.
+    flush: Flush = "flush", Kind::Choice(Flush::WORDS), None, Some("disk"), AtStart, Durability;
+    /// Records that nobody waits for (`acks=1` and `acks=0`) are flushed to disk this long after they came, at the latest.
+    flush_ms: u64 = "flush.ms", Kind::Long { min: 1, max: 3_600_000 }, Millis, Some("1s"), AtStart, Durability;
+    /// Memory for records that are in the journal and not yet in their segments; it also serves reads at the tail.
+    /// Half of it begins a checkpoint; when it is full, appends wait.
+    journal_memory_bytes: u64 = "journal.memory.bytes", Kind::Long { min: 1 << 20, max: 1 << 40 }, Bytes, Some("32MiB"), AtStart, Durability;
+    /// A journal file is left for the next one at this size.
+    journal_segment_bytes: u64 = "journal.segment.bytes", Kind::Long { min: 1 << 20, max: 1 << 40 }, Bytes, Some("64MiB"), AtStart, Durability;
+    /// An append of at least this size goes straight to its segment instead of through the journal, so that bulk loads are
+    /// not written twice.
+    journal_direct_bytes: usize = "journal.direct.bytes", Kind::int_from(1), Bytes, Some("16KiB"), AtStart, Durability;
+    /// A checkpoint moves the journal's records into their segments at least this often while there are any; what came
+    /// after the last one is read again at a start after a kill.
+    checkpoint_interval_ms: u64 = "checkpoint.interval.ms", Kind::Long { min: 100, max: 86_400_000 }, Millis, Some("30s"), AtStart, Durability;
+
+    /// The largest request in bytes; a larger one closes its connection.
+    socket_request_max_bytes: usize = "socket.request.max.bytes", Kind::int_from(1024), Bytes, Some("100MiB"), AtStart, Limits;
+    /// Connections at once; further ones are closed at once.
+    max_connections: usize = "max.connections", Kind::int_from(1), None, Some("100000"), AtStart, Limits;
+    /// Connections at once from one address; further ones are closed at once.
+    max_connections_per_ip: usize = "max.connections.per.ip", Kind::int_from(1), None, Some("2147483647"), AtStart, Limits;
+    /// A connection on which nothing happened for this long is closed.
+    connections_max_idle_ms: u64 = "connections.max.idle.ms", Kind::long_from(1_000), Millis, Some("10min"), AtStart, Limits;
+    /// Bytes of requests that are read and not yet answered, over all connections; at the limit the node reads no further
+    /// ones until some are answered.
+    queued_max_request_bytes: usize = "queued.max.request.bytes", Kind::Long { min: 1 << 20, max: 1 << 40 }, Bytes, Some("128MiB"), AtStart, Limits;
+    /// The same for one connection. A single request may be larger.
+    connection_queued_max_bytes: usize = "connection.queued.max.bytes", Kind::int_from(1024), Bytes, Some("16MiB"), AtStart, Limits;
+    /// Files of the log held open at once; the least recently used are closed.
+    max_open_files: usize = "max.open.files", Kind::int_from(16), None, Some("2048"), AtStart, Limits;
+    /// Partitions that this node holds at most; creating further ones is refused.
+    max_partitions_per_node: usize = "max.partitions.per.node", Kind::int_from(1), None, Some("100000"), Running, Limits;
+    /// How large one batch of records may become when it is decompressed for checking; a larger one is refused.
+    max_decompressed_bytes: usize = "max.decompressed.bytes", Kind::int_from(1024), Bytes, Some("64MiB"), AtStart, Limits;
+
+    /// Partitions of a topic that is created without a number.
+    num_partitions: i32 = "num.partitions", Kind::int_from(1), None, Some("1"), Running, Topics;
+    /// Replicas of a topic that is created without a number.
+    default_replication_factor: i16 = "default.replication.factor", Kind::Int { min: 1, max: 32_767 }, None, Some("1"), Running, Topics;
+    /// Create a topic that a client asks for and that does not exist.
+    auto_create_topics_enable: bool = "auto.create.topics.enable", Kind::Bool, None, Some("true"), Running, Topics;
+    /// Allow topics to be deleted.
+    delete_topic_enable: bool = "delete.topic.enable", Kind::Bool, None, Some("true"), Running, Topics;
+    /// What is known of an idempotent producer is forgotten this long after its last batch.
+    producer_id_expiration_ms: i64 = "producer.id.expiration.ms", Kind::long_from(1), Millis, Some("1d"), AtStart, Topics;
+
+    /// Partitions of the topic of committed offsets when it is created.
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", Kind::int_from(1), None, Some("50"), AtStart, Groups;
+    /// Replicas of the topic of committed offsets when it is created; fewer while there are fewer nodes.
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", Kind::Int { min: 1, max: 32_767 }, None, Some("3"), AtStart, Groups;
+    /// Segment size of the topic of committed offsets when it is created.
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", Kind::int_from(1024), Bytes, Some("100MiB"), AtStart, Groups;
+    /// Committed offsets go this long after their group became empty (or, outside of a group's subscription, after the commit).
+    offsets_retention_minutes: i32 = "offsets.retention.minutes", Kind::int_from(1), Minutes, Some("7d"), AtStart, Groups;
+    /// How often the node looks for committed offsets to let go.
+    offsets_retention_check_interval_ms: u64 = "offsets.retention.check.interval.ms", Kind::long_from(1), Millis, Some("10min"), AtStart, Groups;
+    /// The longest metadata text that may be committed with an offset.
+    offset_metadata_max_bytes: usize = "offset.metadata.max.bytes", Kind::int_from(0), Bytes, Some("4096"), AtStart, Groups;
+    /// The shortest session timeout a member may ask for.
+    group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", Kind::int_from(1), Millis, Some("6s"), AtStart, Groups;
+    /// The longest session timeout a member may ask for.
+    group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", Kind::int_from(1), Millis, Some("30min"), AtStart, Groups;
+    /// How long a new group waits for more members before its first rebalance. Kafka's 3 s make the first message late.
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Kind::int_from(0), Millis, Some("100ms"), AtStart, Groups;
+    /// Members of one group at most.
+    group_max_size: i32 = "group.max.size", Kind::int_from(1), None, Some("2147483647"), AtStart, Groups;
+
+    /// The most bytes one fetch is answered with, whatever the client asks for; the first batch comes whole all the same.
+    fetch_max_bytes: i32 = "fetch.max.bytes", Kind::int_from(1024), Bytes, Some("55MiB"), AtStart, Fetching;
+    /// Fetch sessions remembered at once (KIP-227); without a session a client names all its partitions each time.
+    max_incremental_fetch_session_cache_slots: usize = "max.incremental.fetch.session.cache.slots", Kind::int_from(0), None, Some("1000"), AtStart, Fetching;
+
+    /// How often the node looks for segments that are past their retention.
+    log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms", Kind::long_from(1), Millis, Some("5min"), AtStart, Cleaning;
+    /// Compact topics that have `cleanup.policy=compact`. Without it they grow.
+    log_cleaner_enable: bool = "log.cleaner.enable", Kind::Bool, None, Some("true"), AtStart, Cleaning;
+    /// How long the cleaner waits when there was nothing to clean.
+    log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms", Kind::long_from(0), Millis, Some("15s"), AtStart, Cleaning;
+    /// Memory for the cleaner's table of keys.
+    log_cleaner_dedupe_buffer_size: usize = "log.cleaner.dedupe.buffer.size", Kind::Long { min: 1 << 20, max: 1 << 40 }, Bytes, Some("32MiB"), AtStart, Cleaning;
+    /// Bytes a second that the cleaner reads and writes at most.
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", Kind::Double { min: 1024.0, max: f64::MAX }, Bytes, Some("67108864"), AtStart, Cleaning;
+}
+
+/// Every setting of the node, defaults of topic settings included, in the order of the documentation.
+pub fn settings() -> &'static [Setting] {
+    static ALL: OnceLock<Vec<Setting>> = OnceLock::new();
+    ALL.get_or_init(|| NODE_SETTINGS.iter().cloned().chain(topic::node_defaults()).collect())
+}
+
+/// The setting's place in [`settings`].
+pub(crate) fn index_of(name: &str) -> Option<usize> {
+    static INDEX: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
+    INDEX
+        .get_or_init(|| settings().iter().enumerate().map(|(i, setting)| (setting.name, i)).collect())
+        .get(name)
+        .copied()
+}
+
+/// The setting of that name.
+pub fn setting(name: &str) -> Option<&'static Setting> {
+    settings().get(index_of(name)?)
+}
+
+impl Default for NodeConfig {
+    /// Every setting at its default.
+    fn default() -> Self {
+        Self::from_settings(&Settings::defaults())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_default_fits_its_field() {
+        for (name, fits) in fits(&Settings::defaults()) {
+            assert!(fits, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_in_every_form() {
+        let mut seen = HashSet::new();
+        for setting in settings() {
+            assert!(seen.insert(setting.name.to_owned()), "{}", setting.name);
+            assert!(seen.insert(setting.flag()) || !setting.name.contains('.'), "{}", setting.name);
+            assert!(seen.insert(setting.variable()), "{}", setting.name);
+            assert!(setting.doc.ends_with('.'), "{}", setting.name);
+        }
+    }
+}
