@@ -74,7 +74,7 @@ python_tests() {
   once "$here/requirements.txt" -- install_python_packages
   export PYTHONPATH=$repo/tests/clients PYTHONDONTWRITEBYTECODE=1
   cd "$here"
-  counted ' PASSED +\[' ' (FAILED|ERROR) +\[' "$work/venv/bin/python" -m pytest -v --tb=short --color=no \
+  counted ' PASSED +\[' ' (FAILED|ERROR) +\[' "$work/venv/bin/python" -m pytest -v --tb=short --color=no --disable-warnings --show-capture=no \
     -p no:cacheprovider -p chronik_pytest "$@"
 }
 
