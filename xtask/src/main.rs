@@ -1,2 +1,62 @@
-//! Every habit of the project as a command.
-fn main() {}
+//! Every habit of the project as a command: `cargo xtask help`.
+
+mod client_suites;
+mod codegen;
+mod commands;
+mod crate_graph;
+mod demo;
+mod shell;
+mod test_run;
+mod tidy;
+mod toolchains;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's habits as commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes the message structs of crates/protocol from its schema tables.
+    Codegen {
+        /// Only compares; fails when a generated file differs from what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks crate arrows, banned crates and calls, licences, file lengths.
+    Tidy,
+    /// Runs every test: unit, property, end to end, and the client suites.
+    Test(test_run::Args),
+    /// Builds the release binary and shows the main job on real data, with a kill -9 in mid-stream.
+    Demo(demo::DemoArgs),
+    /// Kills the broker at random moments under load and checks that nothing acknowledged is lost.
+    Crash(demo::CrashArgs),
+    /// Runs the fuzz targets of fuzz/ (needs a nightly toolchain and cargo-fuzz).
+    Fuzz(commands::FuzzArgs),
+    /// Builds the documentation of every crate; a warning is an error.
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Codegen { check } => codegen::run(check),
+        Command::Tidy => tidy::run(),
+        Command::Test(args) => test_run::run(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Crash(args) => demo::crash(&args),
+        Command::Fuzz(args) => commands::fuzz(&args),
+        Command::Docs => commands::docs(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
