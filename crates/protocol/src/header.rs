@@ -37,9 +37,7 @@ impl RequestHeader {
             // KIP-511: classic form in every version, so that a broker can answer an ApiVersions it does not know.
             client_id: r.nullable_string(false, "RequestHeader.client_id")?,
         };
-        if header.is_flexible() {
-            r.tagged("RequestHeader", |_, _| Ok(false))?;
-        }
+        r.skip_tags(header.is_flexible(), "RequestHeader")?;
         Ok(header)
     }
 
@@ -49,9 +47,7 @@ impl RequestHeader {
         w.i16(self.api_version);
         w.i32(self.correlation_id);
         w.nullable_string(false, self.client_id.as_ref());
-        if self.is_flexible() {
-            w.uvarint(0);
-        }
+        w.no_tags(self.is_flexible());
     }
 }
 
@@ -73,9 +69,7 @@ impl ResponseHeader {
 impl Decode for ResponseHeader {
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let correlation_id = r.i32("ResponseHeader.correlation_id")?;
-        if version >= 1 {
-            r.tagged("ResponseHeader", |_, _| Ok(false))?;
-        }
+        r.skip_tags(version >= 1, "ResponseHeader")?;
         Ok(Self { correlation_id })
     }
 }
@@ -83,9 +77,7 @@ impl Decode for ResponseHeader {
 impl Encode for ResponseHeader {
     fn encode(&self, w: &mut Writer, version: i16) {
         w.i32(self.correlation_id);
-        if version >= 1 {
-            w.uvarint(0);
-        }
+        w.no_tags(version >= 1);
     }
 }
 
@@ -96,7 +88,8 @@ mod tests {
 
     #[test]
     fn the_form_follows_the_version() {
-        for (key, version, length) in [(ApiKey::Fetch, 11, 12), (ApiKey::Fetch, 12, 13), (ApiKey::SaslHandshake, 1, 12)]
+        for (key, version, length) in
+            [(ApiKey::Fetch, 11, 12), (ApiKey::Fetch, 12, 13), (ApiKey::SaslHandshake, 1, 12)]
         {
             let header = RequestHeader {
                 api_key: key.code(),

@@ -19,7 +19,7 @@ pub use error::DecodeError;
 pub use first_bytes::{FIRST_BYTES, FirstBytes, first_bytes};
 pub use frame::{request_frame, response_frame};
 pub use header::{RequestHeader, ResponseHeader};
-pub use payload::{decode_payload, encode_payload};
+pub use payload::{decode_member_payload, decode_payload, encode_payload, payload_version};
 pub use reader::{DECODED_MEMORY_LIMIT, Reader};
 pub use str::{NotUtf8, Str};
 pub use writer::Writer;

@@ -131,7 +131,12 @@ impl Reader {
 
     /// Reads a length or count as it lies on the wire; `None` is null.
     #[inline]
-    fn length(&mut self, flexible: bool, short: bool, field: &'static str) -> Result<Option<usize>, DecodeError> {
+    fn length(
+        &mut self,
+        flexible: bool,
+        short: bool,
+        field: &'static str,
+    ) -> Result<Option<usize>, DecodeError> {
         if flexible {
             return self.uvarint(field).map(|n| n.checked_sub(1).map(|n| n as usize));
         }
@@ -161,7 +166,11 @@ impl Reader {
     /// # Errors
     /// [`DecodeError::Truncated`], [`DecodeError::NegativeLength`], [`DecodeError::Utf8`].
     #[inline]
-    pub fn nullable_string(&mut self, flexible: bool, field: &'static str) -> Result<Option<Str>, DecodeError> {
+    pub fn nullable_string(
+        &mut self,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<Option<Str>, DecodeError> {
         let Some(length) = self.length(flexible, true, field)? else { return Ok(None) };
         let slice = self.slice(length, field)?;
         Str::from_utf8(slice).map(Some).map_err(|source| DecodeError::Utf8 { field, source })
@@ -181,7 +190,11 @@ impl Reader {
     /// # Errors
     /// [`DecodeError::Truncated`], [`DecodeError::NegativeLength`].
     #[inline]
-    pub fn nullable_bytes(&mut self, flexible: bool, field: &'static str) -> Result<Option<Bytes>, DecodeError> {
+    pub fn nullable_bytes(
+        &mut self,
+        flexible: bool,
+        field: &'static str,
+    ) -> Result<Option<Bytes>, DecodeError> {
         let Some(length) = self.length(flexible, false, field)? else { return Ok(None) };
         self.slice(length, field).map(Some)
     }
@@ -250,17 +263,19 @@ impl Reader {
     }
 
     /// Reads the tagged fields at the end of a struct (KIP-482). `known` reads the field of a tag that it knows and
-    /// returns true, or returns false without reading; such fields are skipped.
+    /// returns true, or returns false without reading; such fields are skipped. Only flexible versions have them.
     ///
     /// # Errors
     /// Those of `known`; [`DecodeError::Truncated`], [`DecodeError::VarintTooLong`], [`DecodeError::TagTooLong`].
     #[inline]
     pub fn tagged(
         &mut self,
+        flexible: bool,
         field: &'static str,
         mut known: impl FnMut(&mut Self, u32) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        for _ in 0..self.uvarint(field)? {
+        let count = if flexible { self.uvarint(field)? } else { 0 };
+        for _ in 0..count {
             let tag = self.uvarint(field)?;
             let size = self.uvarint(field)? as usize;
             let remaining = self.remaining();
@@ -280,12 +295,26 @@ impl Reader {
         Ok(())
     }
 
+    /// Skips the tagged fields at the end of a struct that has none that are known.
+    ///
+    /// # Errors
+    /// As [`Reader::tagged`].
+    #[inline]
+    pub fn skip_tags(&mut self, flexible: bool, field: &'static str) -> Result<(), DecodeError> {
+        self.tagged(flexible, field, |_, _| Ok(false))
+    }
+
     /// Checks a message's version against the ones it has.
     ///
     /// # Errors
     /// [`DecodeError::UnknownVersion`].
     #[inline]
-    pub fn check_version(message: &'static str, version: i16, first: i16, last: i16) -> Result<(), DecodeError> {
+    pub fn check_version(
+        message: &'static str,
+        version: i16,
+        first: i16,
+        last: i16,
+    ) -> Result<(), DecodeError> {
         if (first..=last).contains(&version) {
             return Ok(());
         }
@@ -336,7 +365,10 @@ mod tests {
     #[test]
     fn counts_are_checked_before_anything_is_reserved() {
         let error = reader(b"\x7f\xff\xff\xff\0\0\0\0").array(false, 2, "f", |r| r.i16("e"));
-        assert!(matches!(error, Err(DecodeError::CountBeyondFrame { count: 0x7fff_ffff, most: 2, .. })), "{error:?}");
+        assert!(
+            matches!(error, Err(DecodeError::CountBeyondFrame { count: 0x7fff_ffff, most: 2, .. })),
+            "{error:?}"
+        );
         let many = Bytes::from(vec![0u8; 1 << 20]);
         let mut frame = 1_000_000i32.to_be_bytes().to_vec();
         frame.extend_from_slice(&many);
@@ -349,7 +381,7 @@ mod tests {
         // Two tags: 5 (unknown, 2 bytes), 1 (known, an i16).
         let mut r = reader(&[2, 5, 2, 9, 9, 1, 2, 0, 7, 42]);
         let mut seen = 0;
-        let result = r.tagged("f", |r, tag| {
+        let result = r.tagged(true, "f", |r, tag| {
             if tag != 1 {
                 return Ok(false);
             }
@@ -358,9 +390,9 @@ mod tests {
         });
         assert_eq!((result, seen, r.remaining()), (Ok(()), 7, 1));
         // The field wants two bytes, the tag gives it one although the frame has more.
-        let result = reader(&[1, 1, 1, 0, 7]).tagged("f", |r, _| r.i16("f.one").map(|_| true));
+        let result = reader(&[1, 1, 1, 0, 7]).tagged(true, "f", |r, _| r.i16("f.one").map(|_| true));
         assert_eq!(result, Err(DecodeError::Truncated { field: "f.one", needed: 2, remaining: 1 }));
-        let result = reader(&[1, 1, 3, 0, 7, 0]).tagged("f", |r, _| r.i16("f.one").map(|_| true));
+        let result = reader(&[1, 1, 3, 0, 7, 0]).tagged(true, "f", |r, _| r.i16("f.one").map(|_| true));
         assert_eq!(result, Err(DecodeError::TagTooLong { field: "f", tag: 1, extra: 1 }));
     }
 }

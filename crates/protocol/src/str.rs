@@ -162,7 +162,7 @@ mod tests {
         let mut map = HashMap::new();
         map.insert(Str::from("orders"), 1);
         assert_eq!(map.get("orders"), Some(&1));
-        assert!(Str::from("a") < Str::from("b"));
+        assert!(Str::from_static("a") < Str::from_static("b"));
         assert_eq!(Str::from(std::sync::Arc::<str>::from("x")), "x");
     }
 

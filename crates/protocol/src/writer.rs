@@ -200,6 +200,14 @@ impl Writer {
         }
     }
 
+    /// Ends a struct without tagged fields. Only flexible versions say so.
+    #[inline]
+    pub fn no_tags(&mut self, flexible: bool) {
+        if flexible {
+            self.uvarint(0);
+        }
+    }
+
     /// Writes one tagged field: its tag, its size and what `field` writes.
     pub fn tagged(&mut self, tag: u32, field: impl FnOnce(&mut Writer)) {
         let mut inner = Writer::with_capacity(64);
