@@ -1,43 +1,31 @@
-//! Runs the state machines: one file for each API key.
+//! Runs the state machines: one file for each API key, and what they share.
+//!
+//! A request comes in through [`Broker::handle`], is looked up in the one table of what is served, and handled by the
+//! file in `api/` that has its key. Handlers fix the order before they return; what has to wait is a future.
 
+mod api;
+mod authorized;
+mod broker;
+mod call;
+mod completions;
 mod connection;
+mod dispatch;
+mod fetch;
+mod fetch_session;
+mod fetch_wait;
+mod metadata;
+mod metrics;
 mod outcome;
+mod partition;
+mod produce_wait;
+mod random;
+mod rate_limit;
+mod sync;
+mod topic_settings;
+mod topics;
+mod waits;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
+pub use broker::{Broker, BrokerError, BrokerOptions};
 pub use connection::{ClientSoftware, ConnectionContext};
+pub use metadata::MetadataError;
 pub use outcome::{CloseReason, Outcome, Response};
-
-/// A node's broker, shared by all of its connections.
-pub struct Broker {}
-
-impl Broker {
-    /// One frame, without its length prefix. What fixes the order of requests happens before this returns; what must
-    /// wait is in the outcome.
-    pub fn handle(self: &Arc<Self>, _connection: &Arc<ConnectionContext>, _frame: Bytes) -> Outcome {
-        Outcome::NoAnswer
-    }
-
-    /// To be called when all frames of one read from a socket were handled: starts the write of what they appended.
-    pub fn end_of_read(&self) {}
-
-    /// True while storage is behind by as much as memory allows: connections then stop reading.
-    pub fn pressured(&self) -> bool {
-        false
-    }
-
-    /// Every metric, as Prometheus text.
-    pub fn render_metrics(&self) -> String {
-        String::new()
-    }
-
-    /// Why this node doesn't serve yet, or any more; `None` when it does.
-    pub fn not_ready(&self) -> Option<String> {
-        None
-    }
-
-    /// Flushes and checkpoints the log. No request may be handled any more.
-    pub async fn shutdown(&self) {}
-}

@@ -1,0 +1,62 @@
+//! Every API that is served: one table, and one file for each handler, named by its key.
+
+pub(crate) mod p00_produce;
+pub(crate) mod p01_fetch;
+pub(crate) mod p02_list_offsets;
+pub(crate) mod p03_metadata;
+pub(crate) mod p18_api_versions;
+
+use std::ops::RangeInclusive;
+
+use chronik_protocol::{ApiKey, DecodeError, Reader};
+
+use crate::call::Call;
+use crate::outcome::Outcome;
+
+/// Reads the request's body and acts on it. What fixes the order of requests happens before it returns.
+pub(crate) type Handler = fn(&Call<'_>, &mut Reader) -> Result<Outcome, DecodeError>;
+
+/// One row of the table.
+pub(crate) struct Served {
+    pub(crate) key: ApiKey,
+    pub(crate) versions: RangeInclusive<i16>,
+    pub(crate) handler: Handler,
+}
+
+const fn served(key: ApiKey, versions: RangeInclusive<i16>, handler: Handler) -> Served {
+    Served { key, versions, handler }
+}
+
+/// What this broker serves. ApiVersions answers from it and dispatch goes through it, so that nothing is claimed that is
+/// not done. In the order of the keys.
+pub(crate) static TABLE: &[Served] = &[
+    served(ApiKey::Produce, 3..=13, p00_produce::handle),
+    served(ApiKey::Fetch, 4..=18, p01_fetch::handle),
+    served(ApiKey::ListOffsets, 1..=11, p02_list_offsets::handle),
+    served(ApiKey::Metadata, 0..=13, p03_metadata::handle),
+    served(ApiKey::ApiVersions, 0..=4, p18_api_versions::handle),
+];
+
+/// The row of a key.
+pub(crate) fn find(key: ApiKey) -> Option<&'static Served> {
+    TABLE.binary_search_by_key(&(key as i16), |row| row.key as i16).ok().and_then(|at| TABLE.get(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_within_the_codec() {
+        assert!(TABLE.is_sorted_by_key(|row| row.key as i16));
+        for row in TABLE {
+            let codec = row.key.codec_versions().unwrap();
+            assert!(
+                codec.start() <= row.versions.start() && row.versions.end() <= codec.end(),
+                "{}",
+                row.key.name()
+            );
+            assert!(find(row.key).is_some());
+        }
+    }
+}

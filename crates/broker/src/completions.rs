@@ -1,0 +1,80 @@
+//! What the log's threads tell: written, flushed, failed. Each piece of news goes to its partition, and whoever it
+//! settles is woken once all of it is told.
+
+use std::sync::{Arc, Mutex};
+
+use chronik_log::{LogListener, PartitionLog, Progress, StorageState};
+use tokio::sync::Notify;
+
+use crate::partition::Partition;
+use crate::produce_wait::Wakers;
+use crate::sync::Hold;
+
+/// The broker's ear at the log.
+#[derive(Default)]
+pub(crate) struct Completions {
+    /// Connections that stopped reading because storage was behind wait here.
+    pub(crate) pressure_relieved: Notify,
+    state: Mutex<Option<StorageState>>,
+}
+
+impl Completions {
+    /// What the log said last of its storage; `None` until it says anything, which means that it takes writes.
+    pub(crate) fn state(&self) -> Option<StorageState> {
+        self.state.hold().clone()
+    }
+}
+
+fn partition_of(log: &Arc<PartitionLog>) -> Option<Arc<Partition>> {
+    log.owner()?.downcast::<Partition>().ok()
+}
+
+impl LogListener for Completions {
+    fn on_written(&self, progress: &[Progress]) {
+        let mut wakers = Wakers::default();
+        for (log, end) in progress {
+            if let Some(partition) = partition_of(log) {
+                partition.on_written(*end, &mut wakers);
+            }
+        }
+        wakers.wake_all();
+    }
+
+    fn on_flushed(&self, progress: &[Progress]) {
+        let mut wakers = Wakers::default();
+        for (log, end) in progress {
+            if let Some(partition) = partition_of(log) {
+                partition.on_flushed(*end, &mut wakers);
+            }
+        }
+        wakers.wake_all();
+    }
+
+    fn on_failed(&self, from: &[Progress], error: &str) {
+        tracing::error!(partitions = from.len(), "appends were not acknowledged: {error}");
+        let mut wakers = Wakers::default();
+        for (log, offset) in from {
+            if let Some(partition) = partition_of(log) {
+                partition.on_failed(*offset, &mut wakers);
+            }
+        }
+        wakers.wake_all();
+    }
+
+    fn on_pressure_relieved(&self) {
+        self.pressure_relieved.notify_waiters();
+    }
+
+    fn on_state(&self, state: &StorageState) {
+        match state {
+            StorageState::Writable => tracing::info!("storage takes writes again"),
+            StorageState::Full => tracing::error!(
+                "the disk is full: writes are refused with KAFKA_STORAGE_ERROR, reads go on; free space in data.dir and writes go on by themselves"
+            ),
+            StorageState::Poisoned(error) => {
+                tracing::error!("storage failed and takes no writes until the node is started again: {error}")
+            }
+        }
+        *self.state.hold() = Some(state.clone());
+    }
+}
