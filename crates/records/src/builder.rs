@@ -7,6 +7,7 @@ use crate::compression::{self, Compression, CompressionError, Encoding};
 use crate::header::{
     Attributes, BatchHeader, HEADER_SIZE, LENGTH_PREFIX_SIZE, NO_PRODUCER_ID, NO_TIMESTAMP, TimestampType,
 };
+use crate::record::Header;
 use crate::varint;
 
 /// What a batch has beside its records. The default is what a plain producer sends.
@@ -147,26 +148,8 @@ impl BatchBuilder {
         }
         let base = if self.count == 0 { timestamp } else { self.base_timestamp };
         let timestamp_delta = timestamp.checked_sub(base).ok_or(BuildError::Timestamp { timestamp, base })?;
-        let mut size = 1 + varint::size(timestamp_delta) + varint::size(i64::from(offset_delta));
-        size += field_size("record key", key)? + field_size("record value", value)?;
-        size += varint::size(length("header list", headers.len())?);
-        for (key, value) in headers {
-            size += field_size("header key", Some(key))? + field_size("header value", *value)?;
-        }
-        length("batch", self.bytes.len() + size + 5)?;
-
-        let out = &mut self.bytes;
-        varint::put(out, size as i64);
-        out.push(0);
-        varint::put(out, timestamp_delta);
-        varint::put(out, i64::from(offset_delta));
-        put_field(out, key);
-        put_field(out, value);
-        varint::put(out, headers.len() as i64);
-        for (key, value) in headers {
-            put_field(out, Some(key));
-            put_field(out, *value);
-        }
+        let headers = headers.iter().map(|&(key, value)| Header { key, value });
+        put_record(&mut self.bytes, offset_delta, timestamp_delta, key, value, headers)?;
         self.base_timestamp = base;
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.last_delta = offset_delta;
@@ -236,6 +219,41 @@ pub(crate) fn seal(mut header: BatchHeader, mut bytes: Vec<u8>) -> Result<Bytes,
         *place = header.encode();
     }
     Ok(Bytes::from(bytes))
+}
+
+/// Appends one record to the records of a batch. Nothing is written on an error.
+pub(crate) fn put_record<'a>(
+    out: &mut Vec<u8>,
+    offset_delta: i32,
+    timestamp_delta: i64,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl Iterator<Item = Header<'a>> + Clone,
+) -> Result<(), BuildError> {
+    let mut size = 1 + varint::size(timestamp_delta) + varint::size(i64::from(offset_delta));
+    size += field_size("record key", key)? + field_size("record value", value)?;
+    let mut header_count = 0;
+    for header in headers.clone() {
+        header_count += 1;
+        size += field_size("header key", Some(header.key))? + field_size("header value", header.value)?;
+    }
+    let header_count = length("header list", header_count)?;
+    size += varint::size(header_count);
+    // The record's own length field takes at most 5 bytes.
+    length("batch", out.len() + size + 5)?;
+
+    varint::put(out, size as i64);
+    out.push(0);
+    varint::put(out, timestamp_delta);
+    varint::put(out, i64::from(offset_delta));
+    put_field(out, key);
+    put_field(out, value);
+    varint::put(out, header_count);
+    for header in headers {
+        put_field(out, Some(header.key));
+        put_field(out, header.value);
+    }
+    Ok(())
 }
 
 fn length(what: &'static str, size: usize) -> Result<i64, BuildError> {

@@ -6,6 +6,7 @@
 mod batch;
 mod builder;
 mod compression;
+mod filter;
 mod header;
 mod record;
 mod scan;
@@ -19,6 +20,7 @@ pub use compression::{
     Compression, CompressionError, DEFAULT_MAX_DECOMPRESSED_BYTES, Encoding, MAX_DECOMPRESSED_BYTES_KEY,
     UnknownCompression, compress, decompress,
 };
+pub use filter::{FilterError, FilterOptions, Filtered, filter_batch};
 pub use header::{
     Attributes, BatchError, BatchHeader, CRC_COVERS_FROM, HEADER_SIZE, LENGTH_PREFIX_SIZE, MAGIC_V2,
     NO_PRODUCER_ID, NO_TIMESTAMP, TimestampType, peek_size, set_position,

@@ -174,6 +174,8 @@ fn span(bytes: &[u8], (at, length): Span) -> &[u8] {
 pub struct Record<'a> {
     /// Its offset in the partition.
     pub offset: i64,
+    /// Its offset less the batch's base offset.
+    pub offset_delta: i32,
     /// Its timestamp in milliseconds since the Unix epoch, -1 for none.
     pub timestamp: Timestamp,
     /// The record's attribute byte; the format defines no bit of it.
@@ -313,6 +315,7 @@ impl<'a> RecordIter<'a> {
         let bytes = self.bytes;
         Ok(Record {
             offset: self.header.base_offset.wrapping_add(i64::from(delta)),
+            offset_delta: delta,
             timestamp,
             attributes: shape.attributes,
             key: shape.key.map(|key| span(bytes, key)),
