@@ -1,0 +1,241 @@
+//! Reads everything back and compares it with the ledgers.
+
+use super::Target;
+use super::ledger::{Fate, Ledger};
+use super::record::{self, Identity};
+use crate::admin;
+use anyhow::{Context, Result, bail};
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde::Serialize;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const DETAILS: usize = 20;
+
+/// What is wrong, in numbers, and the first few in words.
+#[derive(Serialize, Default)]
+pub struct Findings {
+    /// Acknowledged and not there, or not where the answer said.
+    pub lost: u64,
+    /// There and never sent, or with other bytes than were sent.
+    pub invented: u64,
+    /// There more than once.
+    pub duplicates: u64,
+    /// There in another order than sent.
+    pub out_of_order: u64,
+    pub details: Vec<String>,
+}
+
+impl Findings {
+    pub fn is_clean(&self) -> bool {
+        self.lost + self.invented + self.duplicates + self.out_of_order == 0
+    }
+
+    fn add(count: &mut u64, details: &mut Vec<String>, detail: String) {
+        *count += 1;
+        if details.len() < DETAILS {
+            details.push(detail);
+        }
+    }
+}
+
+/// Reads on where the last reading ended.
+pub struct Verifier {
+    seed: u64,
+    targets: Vec<TargetState>,
+}
+
+struct TargetState {
+    target: Target<'static>,
+    next_offset: i64,
+    /// For each producer, which sequence numbers were read, and how far the search for lost ones came.
+    read: Vec<Vec<bool>>,
+    checked: Vec<u64>,
+}
+
+impl Verifier {
+    /// Starts at the first offset of every target.
+    pub fn new(targets: &[Target<'static>], seed: u64) -> Self {
+        let targets = targets
+            .iter()
+            .map(|&target| TargetState { target, next_offset: 0, read: Vec::new(), checked: Vec::new() })
+            .collect();
+        Self { seed, targets }
+    }
+
+    /// Reads up to the end of every partition and compares; the producers must be paused.
+    pub fn read_new(
+        &mut self,
+        bootstrap: &str,
+        ledgers: &[impl Deref<Target = Ledger>],
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let mut config = admin::client_config(bootstrap);
+        config.set("group.id", "chronik-harness").set("enable.auto.commit", "false");
+        config.set("fetch.wait.max.ms", "10").set("check.crcs", "true");
+        let consumer: BaseConsumer = config.create().context("making the consumer")?;
+        let mut assignment = TopicPartitionList::new();
+        let mut ends = Vec::new();
+        for state in &mut self.targets {
+            state.read.resize_with(ledgers.len(), Vec::new);
+            state.checked.resize(ledgers.len(), 0);
+            let Target { topic, partition } = state.target;
+            let (_, end) = consumer
+                .fetch_watermarks(topic, partition, PATIENCE)
+                .with_context(|| format!("asking for the end of {topic}-{partition}"))?;
+            assignment.add_partition_offset(topic, partition, Offset::Offset(state.next_offset))?;
+            ends.push(end);
+        }
+        consumer.assign(&assignment).context("assigning the partitions")?;
+        let mut last_arrival = Instant::now();
+        while self.targets.iter().zip(&ends).any(|(state, end)| state.next_offset < *end) {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    last_arrival = Instant::now();
+                    self.take(&message, ledgers, findings);
+                }
+                Some(Err(error)) if is_transient(&error) => {}
+                Some(Err(error)) => bail!("reading back: {error}"),
+                None if last_arrival.elapsed() > PATIENCE => {
+                    bail!(
+                        "nothing to read for {} s, before the end: {}",
+                        PATIENCE.as_secs(),
+                        self.behind(&ends)
+                    )
+                }
+                None => {}
+            }
+        }
+        for (index, state) in self.targets.iter_mut().enumerate() {
+            state.find_lost(index, ledgers, findings);
+        }
+        Ok(())
+    }
+
+    fn behind(&self, ends: &[i64]) -> String {
+        let behind = self.targets.iter().zip(ends).filter(|(state, end)| state.next_offset < **end);
+        behind
+            .map(|(state, end)| {
+                format!("{}-{} at {} of {end}", state.target.topic, state.target.partition, state.next_offset)
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    fn take(
+        &mut self,
+        message: &impl Message,
+        ledgers: &[impl Deref<Target = Ledger>],
+        findings: &mut Findings,
+    ) {
+        let seed = self.seed;
+        let place = Target { topic: message.topic(), partition: message.partition() };
+        let Some(index) = self.targets.iter().position(|state| state.target == place) else { return };
+        if let Some(state) = self.targets.get_mut(index) {
+            state.take(index, message, seed, ledgers, findings);
+        }
+    }
+}
+
+impl TargetState {
+    fn take(
+        &mut self,
+        index: usize,
+        message: &impl Message,
+        seed: u64,
+        ledgers: &[impl Deref<Target = Ledger>],
+        findings: &mut Findings,
+    ) {
+        let offset = message.offset();
+        let place = format!("{}-{} offset {offset}", self.target.topic, self.target.partition);
+        if offset != self.next_offset {
+            let detail = format!("{place}: the record before it has offset {}", self.next_offset - 1);
+            Findings::add(&mut findings.out_of_order, &mut findings.details, detail);
+        }
+        self.next_offset = offset + 1;
+        let bytes = message.payload().unwrap_or_default();
+        let identity = match identify(seed, index, bytes, ledgers) {
+            Ok(identity) => identity,
+            Err(reason) => {
+                let detail = format!("{place}: {} bytes that nobody sent: {reason}", bytes.len());
+                return Findings::add(&mut findings.invented, &mut findings.details, detail);
+            }
+        };
+        let who = format!("record {} of producer {}", identity.sequence, identity.producer);
+        let Some(read) = self.read.get_mut(usize::from(identity.producer)) else { return };
+        let sequence = identity.sequence as usize;
+        if read.get(sequence) == Some(&true) {
+            let detail = format!("{place}: {who} is there a second time");
+            return Findings::add(&mut findings.duplicates, &mut findings.details, detail);
+        }
+        if sequence < read.len() {
+            let detail = format!("{place}: {who} comes after record {}", read.len() - 1);
+            Findings::add(&mut findings.out_of_order, &mut findings.details, detail);
+        }
+        read.resize(read.len().max(sequence + 1), false);
+        if let Some(slot) = read.get_mut(sequence) {
+            *slot = true;
+        }
+        let fate = ledgers.get(usize::from(identity.producer)).and_then(|l| l.fate(index, identity.sequence));
+        if let Some(Fate::Acknowledged(Some(promised))) = fate
+            && promised != offset
+        {
+            let detail = format!("{place}: {who} was acknowledged with offset {promised}");
+            Findings::add(&mut findings.lost, &mut findings.details, detail);
+        }
+    }
+
+    fn find_lost(&mut self, index: usize, ledgers: &[impl Deref<Target = Ledger>], findings: &mut Findings) {
+        for (producer, ledger) in ledgers.iter().enumerate() {
+            let Some(read) = self.read.get(producer) else { continue };
+            let Some(checked) = self.checked.get_mut(producer) else { continue };
+            let end = ledger.next(index);
+            for sequence in *checked..end {
+                let there = read.get(sequence as usize).copied().unwrap_or(false);
+                if let (false, Some(Fate::Acknowledged(offset))) = (there, ledger.fate(index, sequence)) {
+                    let Target { topic, partition } = self.target;
+                    let at =
+                        offset.map_or("an unnamed offset".to_owned(), |offset| format!("offset {offset}"));
+                    let detail = format!(
+                        "{topic}-{partition}: record {sequence} of producer {producer}, acknowledged with {at}, is lost"
+                    );
+                    Findings::add(&mut findings.lost, &mut findings.details, detail);
+                }
+            }
+            *checked = end;
+        }
+    }
+}
+
+/// Whose record this is, if it is exactly what that producer sent to this target.
+fn identify(
+    seed: u64,
+    index: usize,
+    bytes: &[u8],
+    ledgers: &[impl Deref<Target = Ledger>],
+) -> Result<Identity, &'static str> {
+    let identity = record::identify(bytes)?;
+    if usize::from(identity.target) != index {
+        return Err("it was sent to another partition");
+    }
+    let ledger =
+        ledgers.get(usize::from(identity.producer)).ok_or("it names a producer that there is not")?;
+    if ledger.fate(index, identity.sequence).is_none() {
+        return Err("its producer has not come that far");
+    }
+    if record::encode(seed, identity) != bytes {
+        return Err("its bytes differ from those sent");
+    }
+    Ok(identity)
+}
+
+fn is_transient(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown)
+    )
+}
