@@ -3,7 +3,7 @@
 mod emit;
 mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +22,12 @@ pub fn run(check: bool) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         schemas.push(schema::parse(module, &text).map_err(anyhow::Error::msg)?);
     }
+    let fields = |schema: &schema::Schema| -> Vec<String> {
+        schema.blocks.iter().flat_map(|block| &block.body.fields).map(|field| field.name.clone()).collect()
+    };
+    let used: BTreeSet<String> = schemas.iter().flat_map(fields).collect();
+    let unused: Vec<&String> = names.keys().filter(|name| !used.contains(*name)).collect();
+    ensure!(unused.is_empty(), "names.table explains what no table has: {unused:?}");
     let target = protocol.join("src/messages");
     let mut files = BTreeMap::new();
     for schema in &schemas {

@@ -162,8 +162,8 @@ fn parse_field(line: &str) -> Result<Field, String> {
                 field.tag = Some(number.parse().map_err(|_| format!("{number:?} is no tag"))?);
             }
             versions => {
-                field.versions =
-                    Versions::parse(versions).ok_or_else(|| format!("{versions:?} is no range of versions"))?;
+                field.versions = Versions::parse(versions)
+                    .ok_or_else(|| format!("{versions:?} is no range of versions"))?;
             }
         }
     }
@@ -244,7 +244,9 @@ fn parse_fields<'a>(
                 Some(Type::Struct(inner)) => inner.clone(),
                 Some(Type::Array(element)) => match element.as_ref() {
                     Type::Struct(inner) => inner.clone(),
-                    _ => return Err(format!("{module}.schema:{number}: fields under an array of no structs")),
+                    _ => {
+                        return Err(format!("{module}.schema:{number}: fields under an array of no structs"));
+                    }
                 },
                 _ => return Err(format!("{module}.schema:{number}: fields under a field that is no struct")),
             };

@@ -43,7 +43,7 @@ impl Encode for DescribeQuorumRequest {
     }
 }
 
-/// Part of [`DescribeQuorumRequest`] and [`DescribeQuorumResponse`].
+/// Part of [`DescribeQuorumRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicData {
     /// The topic's name.
@@ -109,7 +109,7 @@ pub struct DescribeQuorumResponse {
     /// What went wrong in words; null if nothing did. From version 2 on.
     pub error_message: Option<Str>,
     /// The topics.
-    pub topics: Vec<TopicData>,
+    pub topics: Vec<TopicDataResponse>,
     /// The voters' addresses. From version 2 on.
     pub nodes: Vec<Node>,
 }
@@ -131,8 +131,9 @@ impl Decode for DescribeQuorumResponse {
             } else {
                 Some(Str::EMPTY)
             },
-            topics: r
-                .array(flexible, 2, "DescribeQuorumResponse.topics", |r| TopicData::decode(r, version))?,
+            topics: r.array(flexible, 2, "DescribeQuorumResponse.topics", |r| {
+                TopicDataResponse::decode(r, version)
+            })?,
             nodes: if version >= 2 {
                 r.array(flexible, 5, "DescribeQuorumResponse.nodes", |r| Node::decode(r, version))?
             } else {
@@ -164,6 +165,126 @@ impl Encode for DescribeQuorumResponse {
             for item in &self.nodes {
                 item.encode(w, version);
             }
+        }
+        w.no_tags(flexible);
+    }
+}
+
+/// Part of [`DescribeQuorumResponse`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopicDataResponse {
+    /// The topic's name.
+    pub topic_name: Str,
+    /// The partitions.
+    pub partitions: Vec<PartitionDataResponse>,
+}
+
+impl Decode for TopicDataResponse {
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = true;
+        let out = Self {
+            topic_name: r.string(flexible, "TopicDataResponse.topic_name")?,
+            partitions: r.array(flexible, 24, "TopicDataResponse.partitions", |r| {
+                PartitionDataResponse::decode(r, version)
+            })?,
+        };
+        r.skip_tags(flexible, "TopicDataResponse")?;
+        Ok(out)
+    }
+}
+
+impl Encode for TopicDataResponse {
+    fn encode(&self, w: &mut Writer, version: i16) {
+        let flexible = true;
+        w.string(flexible, &self.topic_name);
+        w.length(flexible, Some(self.partitions.len()));
+        for item in &self.partitions {
+            item.encode(w, version);
+        }
+        w.no_tags(flexible);
+    }
+}
+
+/// Part of [`TopicDataResponse`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionDataResponse {
+    /// The partition's index.
+    pub partition_index: i32,
+    /// An error code, 0 for none.
+    pub error_code: i16,
+    /// What went wrong in words; null if nothing did. From version 2 on.
+    pub error_message: Option<Str>,
+    /// The leader's broker id, -1 if there is none.
+    pub leader_id: i32,
+    /// The leader epoch, -1 if unknown.
+    pub leader_epoch: i32,
+    /// The offset after the last committed record.
+    pub high_watermark: i64,
+    /// The voters.
+    pub current_voters: Vec<ReplicaState>,
+    /// Replicas that follow without a vote.
+    pub observers: Vec<ReplicaState>,
+}
+
+impl Default for PartitionDataResponse {
+    fn default() -> Self {
+        Self {
+            partition_index: 0,
+            error_code: 0,
+            error_message: Some(Str::EMPTY),
+            leader_id: 0,
+            leader_epoch: 0,
+            high_watermark: 0,
+            current_voters: Vec::new(),
+            observers: Vec::new(),
+        }
+    }
+}
+
+impl Decode for PartitionDataResponse {
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = true;
+        let out = Self {
+            partition_index: r.i32("PartitionDataResponse.partition_index")?,
+            error_code: r.i16("PartitionDataResponse.error_code")?,
+            error_message: if version >= 2 {
+                r.nullable_string(flexible, "PartitionDataResponse.error_message")?
+            } else {
+                Some(Str::EMPTY)
+            },
+            leader_id: r.i32("PartitionDataResponse.leader_id")?,
+            leader_epoch: r.i32("PartitionDataResponse.leader_epoch")?,
+            high_watermark: r.i64("PartitionDataResponse.high_watermark")?,
+            current_voters: r.array(flexible, 12, "PartitionDataResponse.current_voters", |r| {
+                ReplicaState::decode(r, version)
+            })?,
+            observers: r.array(flexible, 12, "PartitionDataResponse.observers", |r| {
+                ReplicaState::decode(r, version)
+            })?,
+        };
+        r.skip_tags(flexible, "PartitionDataResponse")?;
+        Ok(out)
+    }
+}
+
+impl Encode for PartitionDataResponse {
+    fn encode(&self, w: &mut Writer, version: i16) {
+        let flexible = true;
+        w.i32(self.partition_index);
+        w.i16(self.error_code);
+        if version >= 2 {
+            w.nullable_string(flexible, self.error_message.as_ref());
+        }
+        w.i32(self.leader_id);
+        w.i32(self.leader_epoch);
+        w.i64(self.high_watermark);
+        w.length(flexible, Some(self.current_voters.len()));
+        for item in &self.current_voters {
+            item.encode(w, version);
+        }
+        w.length(flexible, Some(self.observers.len()));
+        for item in &self.observers {
+            item.encode(w, version);
         }
         w.no_tags(flexible);
     }
@@ -236,7 +357,7 @@ impl Encode for Listener {
     }
 }
 
-/// Part of .
+/// Part of [`PartitionDataResponse`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaState {
     /// The broker id of the replica that asks, -1 for a consumer.
