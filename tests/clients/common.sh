@@ -83,3 +83,14 @@ install_python_packages() {
   rm -rf "$work/venv"
   python3 -m venv "$work/venv" && "$work/venv/bin/pip" --quiet install -r "$here/requirements.txt"
 }
+
+# go_tests   compiles and runs the suite's package of the Go module in tests/clients.
+go_tests() {
+  need go "Go"
+  export GOMODCACHE=$CHRONIK_CLIENTS_DIR/go/modules GOCACHE=$CHRONIK_CLIENTS_DIR/go/build
+  export GOFLAGS="-buildvcs=false -modcacherw -mod=readonly"
+  cd "$repo/tests/clients"
+  echo "$suite: compiling"
+  go test -c -o "$work/$suite.test" "./$suite" || die "go test -c failed"
+  counted '^ *--- PASS: ' '^ *--- FAIL: ' "$work/$suite.test" -test.v -test.timeout 280s "$@"
+}
