@@ -1,5 +1,7 @@
 //! Whole frames, byte by byte, as clients and brokers put them on the wire.
 
+#![allow(clippy::unwrap_used, reason = "a test may end by panicking")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -3,6 +3,8 @@
 //! Messages are made at random from the schema tables by an interpreter of their own ([`wire`]). Ours and theirs have
 //! to decode the same bytes and encode them back unchanged, so what one writes the other reads, in both directions.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end by panicking")]
+
 #[path = "../../../../xtask/src/codegen/schema.rs"]
 #[allow(dead_code, reason = "the generator uses the rest")]
 mod schema;
@@ -19,14 +21,17 @@ use proptest::prelude::*;
 use schema::{Block, Role, Schema};
 use wire::Random;
 
+/// Reads a message of a version, writes it again, and counts the bytes that were left over.
+type ReadAndWrite<E> = fn(Bytes, i16) -> Result<(Vec<u8>, usize), E>;
+
 /// One message type: how to read the bytes and write them again, here and there.
 struct Case {
     module: &'static str,
     name: &'static str,
     versions: std::ops::RangeInclusive<i16>,
-    ours: fn(Bytes, i16) -> Result<(Vec<u8>, usize), DecodeError>,
+    ours: ReadAndWrite<DecodeError>,
     their_versions: std::ops::RangeInclusive<i16>,
-    theirs: fn(Bytes, i16) -> Result<(Vec<u8>, usize), String>,
+    theirs: ReadAndWrite<String>,
 }
 
 fn ours<T: Decode + Encode>(bytes: Bytes, version: i16) -> Result<(Vec<u8>, usize), DecodeError> {
