@@ -24,19 +24,35 @@ impl GroupCoordinator {
         if request.group_id.is_empty() {
             return LeaveGroupResponse::refusal(ErrorCode::InvalidGroupId);
         }
-        let mut group = self.groups.get_mut(&request.group_id);
+        let group = self.groups.get_mut(&request.group_id);
         if group.as_ref().is_some_and(|group| group.is(GroupState::Dead)) {
             return LeaveGroupResponse::refusal(ErrorCode::CoordinatorNotAvailable);
         }
-        let members = request.members.iter().map(|member| LeaveGroupMember {
-            member_id: member.member_id.clone(),
-            group_instance_id: member.group_instance_id.clone(),
-            error: match &mut group {
-                Some(group) => leave_one(group, &mut self.ctx, member),
-                None => ErrorCode::UnknownMemberId,
-            },
-        });
-        LeaveGroupResponse { error: ErrorCode::None, members: members.collect() }
+        let Some(group) = group else {
+            let members = request.members.iter().map(|who| outcome(who, ErrorCode::UnknownMemberId));
+            return LeaveGroupResponse { error: ErrorCode::None, members: members.collect() };
+        };
+        let size_before = group.size();
+        let mut members = Vec::with_capacity(request.members.len());
+        for who in &request.members {
+            members.push(outcome(who, leave_one(group, &mut self.ctx, who)));
+        }
+        // One rebalance for all who left.
+        match group.state {
+            GroupState::CompletingRebalance | GroupState::Stable if group.size() < size_before => {
+                rebalance::begin(group, &mut self.ctx);
+            }
+            _ => rebalance::complete_if_all_joined(group, &mut self.ctx),
+        }
+        LeaveGroupResponse { error: ErrorCode::None, members }
+    }
+}
+
+fn outcome(who: &MemberIdentity, error: ErrorCode) -> LeaveGroupMember {
+    LeaveGroupMember {
+        member_id: who.member_id.clone(),
+        group_instance_id: who.group_instance_id.clone(),
+        error,
     }
 }
 
@@ -51,12 +67,11 @@ fn leave_one(group: &mut Group, ctx: &mut Context, who: &MemberIdentity) -> Erro
     };
     if let Some(timer) = group.pending_joins.remove(&member_id) {
         ctx.timers.cancel(Some(timer));
-        rebalance::complete_if_all_joined(group, ctx);
         return ErrorCode::None;
     }
     if let Err(error) = group.check_member(&member_id, who.group_instance_id.as_deref()) {
         return error;
     }
-    rebalance::remove_and_rebalance(group, ctx, &member_id);
+    rebalance::remove_member(group, ctx, &member_id);
     ErrorCode::None
 }

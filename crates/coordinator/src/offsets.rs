@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chronik_base::ErrorCode;
+use chronik_base::{ErrorCode, TopicId};
 
 use crate::context::{Context, OffsetKey, Write};
 use crate::coordinator::GroupCoordinator;
@@ -94,6 +94,7 @@ impl GroupCoordinator {
                     let value = OffsetCommitRecord {
                         offset: partition.offset,
                         leader_epoch: partition.leader_epoch,
+                        topic_id: topic.topic_id,
                         metadata: partition.metadata.clone().unwrap_or_default(),
                         commit_timestamp_ms: now.wall_ms,
                         expire_timestamp_ms: expires,
@@ -121,8 +122,9 @@ impl GroupCoordinator {
                         .partitions
                         .iter()
                         .map(|partition| {
-                            let committed = offsets.and_then(|o| o.get(&wanted.topic, *partition)).cloned();
-                            (*partition, committed)
+                            let committed = offsets.and_then(|o| o.get(&wanted.topic, *partition));
+                            let committed = committed.filter(|o| same_topic(o.topic_id, wanted.topic_id));
+                            (*partition, committed.cloned())
                         })
                         .collect(),
                 })
@@ -168,7 +170,7 @@ impl GroupCoordinator {
             let subscribed = group.is_subscribed(&topic.topic);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for &partition in &topic.partitions {
-                if !subscribed && group.offsets.will_have(&topic.topic, partition) {
+                if !subscribed && group.offsets.may_have(&topic.topic, partition) {
                     let key = OffsetKey { group: group.id.clone(), topic: topic.topic.clone(), partition };
                     batch.add(ctx, group, key, None);
                 }
@@ -217,6 +219,11 @@ fn check_commit(group: &Group, request: &OffsetCommitRequest) -> Result<(), Erro
         return Err(ErrorCode::RebalanceInProgress);
     }
     Ok(())
+}
+
+/// False if an offset was committed for an earlier topic of the same name.
+fn same_topic(committed: TopicId, wanted: TopicId) -> bool {
+    committed == wanted || committed.is_zero() || wanted.is_zero()
 }
 
 fn metadata_fits(partition: &OffsetCommitPartition, max: usize) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_base::Timestamp;
+use chronik_base::{Timestamp, TopicId};
 
 /// One record of `__consumer_offsets`: a key and, unless it is a tombstone, a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct OffsetCommitRecord {
     pub offset: i64,
     /// The leader epoch of the last record read, or -1.
     pub leader_epoch: i32,
+    /// The topic's id, zero if it was not known. An offset says nothing about a topic of another id (KIP-848).
+    pub topic_id: TopicId,
     /// The client's own text, empty if it gave none.
     pub metadata: Arc<str>,
     /// When it was committed, by the coordinator's wall clock.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chronik_base::TopicId;
 
 /// Any request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +125,8 @@ pub struct OffsetCommitRequest {
 pub struct OffsetCommitTopic {
     /// The topic's name.
     pub topic: Arc<str>,
+    /// The topic's id, zero if it is not known.
+    pub topic_id: TopicId,
     /// Its partitions.
     pub partitions: Vec<OffsetCommitPartition>,
 }
@@ -158,6 +161,8 @@ pub struct OffsetFetchRequest {
 pub struct TopicPartitions {
     /// The topic's name.
     pub topic: Arc<str>,
+    /// The topic's id, zero if it does not matter. OffsetFetch shows no offset of a topic of another id.
+    pub topic_id: TopicId,
     /// Indexes of its partitions.
     pub partitions: Vec<i32>,
 }

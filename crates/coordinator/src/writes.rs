@@ -1,5 +1,7 @@
 //! What follows when records are safely in the log, or are not.
 
+use std::sync::Arc;
+
 use chronik_base::ErrorCode;
 
 use crate::context::{PendingWrite, Write, client_error};
@@ -59,8 +61,8 @@ impl GroupCoordinator {
                 group.take_join(&member);
                 match result {
                     Ok(()) => ctx.reply_join(request, response),
-                    // The member keeps its new id: when its client comes again, that one is replaced in turn.
-                    Err(error) => ctx.refuse_join(request, error, member),
+                    // The member keeps its new id, which nobody is told: its client comes again and replaces it.
+                    Err(error) => ctx.refuse_join(request, error, Arc::default()),
                 }
             }
             Write::Offsets { keys, reply } => {
