@@ -225,7 +225,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The value of the last header named `key`, as Kafka's clients read a header.
-    pub fn last(&self, key: &[u8]) -> Option<Header<'a>> {
+    pub fn find_last(&self, key: &[u8]) -> Option<Header<'a>> {
         (*self).filter(|header| header.key == key).last()
     }
 }
