@@ -82,7 +82,7 @@ pub struct Connection<T, S> {
     transport: T,
     service: S,
     control: Arc<Control>,
-    gate: Arc<Gate>,
+    held: Held,
     limits: ConnectionLimits,
     reader: FrameReader,
     waiting: VecDeque<Waiting>,
@@ -91,8 +91,6 @@ pub struct Connection<T, S> {
     /// Bytes in memory of the answers in `waiting` that are ready.
     ready_bytes: usize,
     output: Output,
-    /// What the gate counts for this connection.
-    held_bytes: usize,
     is_kafka: bool,
     /// Why nothing more is read; the connection ends when all is answered.
     ending: Option<Ending>,
@@ -113,14 +111,13 @@ impl<T: Transport, S: Service> Connection<T, S> {
             transport,
             service,
             control,
-            gate,
+            held: Held { gate, bytes: 0 },
             limits,
             reader: FrameReader::new(limits.request_bytes_max),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             ready_bytes: 0,
             output: Output::default(),
-            held_bytes: 0,
             is_kafka: false,
             ending: None,
             is_registered: false,
@@ -199,15 +196,12 @@ impl<T: Transport, S: Service> Connection<T, S> {
     }
 
     /// Whether more may be asked now. If not, something that is under way wakes the task: an answer, the client
-    /// taking its answers, or the gate.
-    fn may_take_requests(&self, cx: &mut Context<'_>) -> bool {
+    /// taking its answers, storage that catches up, or the gate.
+    fn may_take_requests(&mut self, cx: &mut Context<'_>) -> bool {
         if self.ending.is_some() || self.is_full() {
             return false;
         }
-        if !self.waiting.is_empty() && self.service.pressured() {
-            return false;
-        }
-        !self.gate.wait(cx.waker())
+        self.service.poll_unpressured(cx).is_ready() && !self.held.gate.wait(cx.waker())
     }
 
     fn is_full(&self) -> bool {
@@ -278,18 +272,22 @@ impl<T: Transport, S: Service> Connection<T, S> {
             });
         }
         let held_bytes = self.waiting_bytes + self.reader.held_bytes();
-        if held_bytes != self.held_bytes {
-            self.gate.change(self.held_bytes, held_bytes);
+        if held_bytes != self.held.bytes {
+            self.held.set(held_bytes);
             self.control.set_held_bytes(held_bytes);
-            self.held_bytes = held_bytes;
         }
     }
 }
 
 impl<T, S> Connection<T, S> {
-    /// The socket, after the connection ended.
-    pub fn transport(&mut self) -> &mut T {
+    /// The socket.
+    pub fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
+    }
+
+    /// The socket; everything else goes.
+    pub fn into_transport(self) -> T {
+        self.transport
     }
 }
 
@@ -304,9 +302,22 @@ impl<T: Transport, S: Service> Future for Connection<T, S> {
     }
 }
 
-impl<T, S> Drop for Connection<T, S> {
+/// What the gate counts for a connection, until that goes.
+struct Held {
+    gate: Arc<Gate>,
+    bytes: usize,
+}
+
+impl Held {
+    fn set(&mut self, bytes: usize) {
+        self.gate.change(self.bytes, bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.gate.change(self.held_bytes, 0);
+        self.set(0);
     }
 }
 

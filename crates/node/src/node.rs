@@ -1,0 +1,216 @@
+//! Start and stop of a node.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chronik_broker::{Broker, BrokerOptions};
+use chronik_config::{Flush, NodeConfig, Settings};
+use chronik_log::{DataDir, RecoverySummary};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::clock::SystemClock;
+use crate::descriptors;
+use crate::listener::{self, Shared};
+use crate::start_error::{SPARE_DESCRIPTORS, StartError};
+
+/// How long a node that stops waits for what is in flight: 5 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a recovery cut is logged place by place up to this many.
+const CUTS_LOGGED: usize = 5;
+
+/// A node that serves, until [`RunningNode::stop`].
+pub struct RunningNode {
+    address: SocketAddr,
+    broker: Arc<Broker>,
+    shared: Arc<Shared>,
+    accept: JoinHandle<()>,
+    sweep: JoinHandle<()>,
+    /// Goes with the node, if its data were only lent to it.
+    temp_dir: Option<TempDir>,
+}
+
+/// Starts nodes.
+pub struct Node;
+
+impl Node {
+    /// Starts a node with these settings; when this returns, it serves. Must be called within a tokio runtime; it reads
+    /// the disk, so not on a thread that others wait for.
+    ///
+    /// # Errors
+    /// Each says in one line what to do, and has an exit code.
+    pub fn start(settings: Settings) -> Result<RunningNode, StartError> {
+        let started_at = Instant::now();
+        let mut config = NodeConfig::from_settings(&settings);
+        let advertised = config.advertise.as_deref().map(host_and_port).transpose()?;
+        let descriptors = enough_descriptors(&config)?;
+        let listener = listen(&config.listen)?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
+        let temp_dir = config.ephemeral.then(temp_dir).transpose()?;
+        let path =
+            temp_dir.as_ref().map_or_else(|| PathBuf::from(&config.data_dir), |dir| dir.path().to_owned());
+        let data_dir = DataDir::open(&path)?;
+        let (broker, recovery) = Broker::start(BrokerOptions {
+            settings,
+            data_dir,
+            address,
+            advertised,
+            clock: Arc::new(SystemClock::new()),
+        })?;
+
+        let wanted = config.max_connections;
+        let room = descriptors.saturating_sub(config.max_open_files as u64 + SPARE_DESCRIPTORS / 2);
+        config.max_connections = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
+        log_start(&config, address, &path, &recovery, started_at.elapsed());
+        if config.max_connections < wanted {
+            tracing::info!(
+                "`ulimit -n` of {descriptors} leaves room for {} connections (max.connections = {wanted})",
+                config.max_connections
+            );
+        }
+
+        let shared = Arc::new(Shared::new(broker.clone(), &config));
+        let sweep = listener::spawn_sweep(shared.clone());
+        let accept = tokio::spawn(listener::accept(listener, shared.clone()));
+        Ok(RunningNode { address, broker, shared, accept, sweep, temp_dir })
+    }
+}
+
+impl RunningNode {
+    /// Where the node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The node's broker.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// The temporary directory of the data, if they go with the node.
+    pub fn temp_dir(&self) -> Option<&Path> {
+        self.temp_dir.as_ref().map(TempDir::path)
+    }
+
+    /// Stops: takes no more connections and requests, answers what is in flight (for five seconds at most), then flushes
+    /// and checkpoints the log.
+    pub async fn stop(self) {
+        self.accept.abort();
+        self.broker.begin_shutdown();
+        self.shared.registry.drain();
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while !self.shared.registry.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let unanswered = self.shared.registry.abort();
+        if unanswered > 0 {
+            tracing::warn!(
+                "{unanswered} connections still waited for answers after {DRAIN_TIMEOUT:?}; they were closed"
+            );
+        }
+        self.sweep.abort();
+        self.broker.shutdown().await;
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), StartError> {
+    text.rsplit_once(':')
+        .and_then(|(host, port)| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+            (!host.is_empty()).then(|| (host.to_owned(), port))
+        })
+        .ok_or_else(|| {
+            StartError::Config(format!(
+                "advertise = {text:?}: expected HOST:PORT, such as kafka.example.com:9092"
+            ))
+        })
+}
+
+fn enough_descriptors(config: &NodeConfig) -> Result<u64, StartError> {
+    let limit = descriptors::raise_limit();
+    let files = config.max_open_files as u64;
+    let needed = files + SPARE_DESCRIPTORS;
+    if limit < needed { Err(StartError::TooFewDescriptors { limit, needed, files }) } else { Ok(limit) }
+}
+
+fn listen(address: &str) -> Result<TcpListener, StartError> {
+    listener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let owner =
+                address.to_socket_addrs().ok().and_then(|mut all| all.find_map(descriptors::owner_of));
+            StartError::AddressInUse {
+                address: address.to_owned(),
+                owner: owner.unwrap_or_else(|| "another process".to_owned()),
+            }
+        }
+        io::ErrorKind::InvalidInput => {
+            StartError::Config(format!("listen = {address:?}: expected HOST:PORT, such as 127.0.0.1:9092"))
+        }
+        _ => StartError::Listen { address: address.to_owned(), source: error },
+    })
+}
+
+fn temp_dir() -> Result<TempDir, StartError> {
+    tempfile::Builder::new().prefix("chronik-").tempdir().map_err(|error| {
+        StartError::NotWritable(format!(
+            "can't make a temporary directory in {}: {error}",
+            std::env::temp_dir().display()
+        ))
+    })
+}
+
+fn log_start(
+    config: &NodeConfig,
+    address: SocketAddr,
+    path: &Path,
+    recovery: &RecoverySummary,
+    elapsed: Duration,
+) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!("chronik {version}, node {}, process {}", config.node_id, std::process::id());
+    let lent = if config.ephemeral { " (goes when the node ends)" } else { "" };
+    tracing::info!("data directory {}{lent}", path.display());
+    match config.flush {
+        Flush::Disk => tracing::info!(
+            "acks=all is answered after a flush to disk (flush = disk): it survives a power loss"
+        ),
+        Flush::Os => tracing::info!(
+            "acks=all is answered without a flush (flush = os): a power loss loses what the operating system had not written"
+        ),
+    }
+    log_recovery(recovery);
+    let advertised =
+        config.advertise.as_deref().map(|to| format!(", clients are told {to}")).unwrap_or_default();
+    tracing::info!("serving Kafka and HTTP on {address}{advertised}, ready after {} ms", elapsed.as_millis());
+}
+
+fn log_recovery(recovery: &RecoverySummary) {
+    let RecoverySummary { clean, partitions, journal_bytes, batches, rebuilt, cut, offline, elapsed_ms } =
+        recovery;
+    if *clean {
+        tracing::info!("{partitions} partitions, closed cleanly");
+    } else {
+        tracing::info!(
+            "{partitions} partitions, recovered in {elapsed_ms} ms: {journal_bytes} bytes of journal read, {batches} batches \
+             kept, {rebuilt} partitions read from their start, {} places cut",
+            cut.len()
+        );
+    }
+    for place in cut.iter().take(CUTS_LOGGED) {
+        tracing::warn!("cut: {place}");
+    }
+    if cut.len() > CUTS_LOGGED {
+        tracing::warn!("cut: {} more places", cut.len() - CUTS_LOGGED);
+    }
+    if let Some((key, reason)) = offline.first() {
+        tracing::error!("{} partitions are offline, {key:?} among them: {reason}", offline.len());
+    }
+}

@@ -1,0 +1,42 @@
+//! The life of one connection: Kafka's protocol, or HTTP, whichever its first bytes begin.
+
+use std::sync::Arc;
+
+use chronik_broker::ConnectionContext;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::connection::{Connection, Ending};
+use crate::control::{Control, Phase};
+use crate::http;
+use crate::listener::Shared;
+use crate::registry::Place;
+use crate::service::BrokerService;
+
+/// Serves a connection to its end. It holds its `place` as long.
+pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place, shared: Arc<Shared>) {
+    let peer = control.peer();
+    // Answers are small and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let context = Arc::new(ConnectionContext::new(peer, local));
+    let service = BrokerService::new(shared.broker.clone(), context);
+    let mut connection =
+        Connection::new(stream, service, control.clone(), shared.gate.clone(), shared.limits);
+    match (&mut connection).await {
+        Ending::Http(read) => {
+            control.set_phase(Phase::Http);
+            let stream = connection.into_transport();
+            // Boxed, so that the tasks of Kafka's connections need not have room for it.
+            Box::pin(http::serve(stream, read, &control, shared.routes.clone())).await;
+        }
+        Ending::Refused(reason) => {
+            shared.warn(reason.kind, || format!("closed the connection of {peer} to {local}: {reason}"));
+        }
+        Ending::Socket(error) => tracing::debug!("the connection of {peer} failed: {error}"),
+        Ending::Client | Ending::Answered | Ending::Draining => {
+            let _ = connection.transport_mut().shutdown().await;
+        }
+    }
+    drop(place);
+}
