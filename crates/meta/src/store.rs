@@ -29,13 +29,15 @@ const SNAPSHOT_HEAD: [u8; 12] = *b"CHRONSNP\x01\0\0\0";
 pub struct StoreOptions {
     /// Flush each commit to disk. Off only where nothing is to survive (`ephemeral`).
     pub flush: bool,
+    /// The directory is known to have been used (it has an identity): a log that is missing is then an error, not a beginning.
+    pub existing: bool,
     /// The log is folded into a snapshot when it is larger than this, in bytes, and larger than twice the last snapshot.
     pub snapshot_after_bytes: u64,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { flush: true, snapshot_after_bytes: 4 << 20 }
+        Self { flush: true, existing: false, snapshot_after_bytes: 4 << 20 }
     }
 }
 
@@ -88,8 +90,8 @@ pub enum StoreError {
         /// Why.
         source: CodecError,
     },
-    /// A snapshot without its log.
-    #[error("{} is missing though there is a snapshot: restore it, as commands after the snapshot are in it", path.display())]
+    /// The log is gone, though something was in it.
+    #[error("{} is missing or empty, and this is not a new data directory: topics would be lost with it, restore it", path.display())]
     LogMissing {
         /// The file.
         path: PathBuf,
@@ -129,6 +131,8 @@ pub struct MetaStore {
     snapshot_bytes: u64,
     image: Arc<Image>,
     options: StoreOptions,
+    /// False until this run flushed the directories: the last one may have ended before it did.
+    names_flushed: bool,
     /// Set when a flush failed: what is on disk is not known, so nothing is promised any more.
     poisoned: Option<String>,
 }
@@ -136,7 +140,7 @@ pub struct MetaStore {
 impl MetaStore {
     /// Opens the metadata in `directory`, or begins it there. A torn end is cut off and reported; damage is an error.
     pub fn open(directory: &Path, options: StoreOptions) -> Result<(Self, Recovery), StoreError> {
-        create_directory(directory)?;
+        fs::create_dir_all(directory).map_err(io("make", directory))?;
         let log_path = directory.join(LOG);
         let snapshot_path = directory.join(SNAPSHOT);
         let (mut image, snapshot_bytes) = match read_file(&snapshot_path)? {
@@ -145,17 +149,28 @@ impl MetaStore {
         };
         let mut recovery = Recovery { snapshot_offset: image.offset, ..Recovery::default() };
         let log_bytes = match read_file(&log_path)? {
-            Some(bytes) => {
+            Some(bytes) if !is_blank(&bytes) => {
                 check_head(&log_path, &bytes, LOG_HEAD)?;
                 replay(&log_path, &bytes, &mut image, &mut recovery)?
             }
-            None if snapshot_bytes.is_some() => return Err(StoreError::LogMissing { path: log_path }),
-            None => {
-                replace(directory, LOG, &LOG_HEAD, options.flush)?;
-                LOG_HEAD.len() as u64
+            _ if snapshot_bytes.is_some() || options.existing => {
+                return Err(StoreError::LogMissing { path: log_path });
             }
+            Some(bytes) if !bytes.is_empty() => {
+                let reason = "the first write was cut short";
+                recovery.cut =
+                    Some(Cut { path: log_path.clone(), position: 0, bytes: bytes.len() as u64, reason });
+                0
+            }
+            _ => 0,
         };
-        let log = OpenOptions::new().read(true).write(true).open(&log_path).map_err(io("open", &log_path))?;
+        let log = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&log_path)
+            .map_err(io("open", &log_path))?;
         if recovery.cut.is_some() {
             log.set_len(log_bytes).map_err(io("cut", &log_path))?;
             log.sync_all().map_err(io("flush", &log_path))?;
@@ -167,6 +182,7 @@ impl MetaStore {
             snapshot_bytes: snapshot_bytes.unwrap_or(0),
             image: Arc::new(image),
             options,
+            names_flushed: false,
             poisoned: None,
         };
         Ok((store, recovery))
@@ -219,7 +235,9 @@ impl MetaStore {
                 frame::MAX_PAYLOAD
             ));
         }
-        if let Err(error) = self.log.write_all_at(frame, self.log_bytes) {
+        let head: &[u8] = if self.log_bytes == 0 { &LOG_HEAD } else { &[] };
+        let bytes = [head, frame].concat();
+        if let Err(error) = self.log.write_all_at(&bytes, self.log_bytes) {
             // Nothing was promised yet: with the half-written frame taken back (a full disk lets that happen), the next commit may
             // be tried. Where even that fails, the file is as unknown as after a failed flush.
             if let Err(error) = self.log.set_len(self.log_bytes) {
@@ -228,12 +246,27 @@ impl MetaStore {
             return Err(format!("cannot write {}: {error}", path.display()));
         }
         if self.options.flush
-            && let Err(error) = self.log.sync_data()
+            && let Err(error) = self.flush()
         {
             self.poisoned = Some(error.to_string());
-            return Err(format!("cannot flush {}: {error}", path.display()));
+            return Err(error.to_string());
         }
-        self.log_bytes += frame.len() as u64;
+        self.log_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Flushes the log; with the first commit also the names that lead to it, so that starting empty costs no flush of its own.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let path = self.directory.join(LOG);
+        self.log.sync_data().map_err(io("flush", &path))?;
+        if !self.names_flushed {
+            flush_directory(&self.directory)?;
+            match self.directory.parent() {
+                Some(above) if !above.as_os_str().is_empty() => flush_directory(above)?,
+                _ => {}
+            }
+            self.names_flushed = true;
+        }
         Ok(())
     }
 
@@ -272,18 +305,6 @@ fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Sto
     move |source| StoreError::Io { action, path: path.to_owned(), source }
 }
 
-/// Makes the directory if need be, durably: its name in the directory above is flushed too.
-fn create_directory(directory: &Path) -> Result<(), StoreError> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(directory).map_err(io("make", directory))?;
-    match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => flush_directory(parent),
-        _ => Ok(()),
-    }
-}
-
 fn flush_directory(directory: &Path) -> Result<(), StoreError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(io("flush", directory))
 }
@@ -307,6 +328,11 @@ pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8], flush: bool) -
     }
     fs::rename(&beside, &path).map_err(io("rename to", &path))?;
     if flush { flush_directory(directory) } else { Ok(()) }
+}
+
+/// True for what a file may hold whose first write was never flushed: it held nothing that was acknowledged.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.len() < LOG_HEAD.len() || bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Checks the head of a file: a name of 8 bytes and a version of 4.

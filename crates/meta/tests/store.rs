@@ -14,7 +14,7 @@ use chronik_meta::{Command, Image, MetaError, MetaHandle, MetaStore, Reply, Stor
 use common::commands;
 use proptest::prelude::*;
 
-const QUICK: StoreOptions = StoreOptions { flush: false, snapshot_after_bytes: u64::MAX };
+const QUICK: StoreOptions = StoreOptions { flush: false, existing: false, snapshot_after_bytes: u64::MAX };
 
 fn open(directory: &Path) -> (MetaStore, chronik_meta::Recovery) {
     MetaStore::open(directory, QUICK).unwrap()
@@ -88,7 +88,7 @@ proptest! {
     fn a_log_cut_at_any_byte_is_a_prefix(commands in commands(6)) {
         let directory = tempfile::tempdir().unwrap();
         let (mut store, _) = open(directory.path());
-        let mut images = vec![((**store.image()).clone(), log_of(directory.path()).len())];
+        let mut images = vec![((**store.image()).clone(), 0)];
         for command in &commands {
             store.commit(std::slice::from_ref(command));
             images.push(((**store.image()).clone(), log_of(directory.path()).len()));
@@ -100,7 +100,9 @@ proptest! {
             let (mut store, recovery) = open(directory.path());
             let (expected, length) = images.iter().rfind(|(_, length)| *length <= cut).unwrap();
             prop_assert_eq!(&**store.image(), expected);
-            prop_assert_eq!(recovery.cut.map_or(0, |cut| cut.bytes as usize), cut - length);
+            // A head without a frame stays; less than a head does not.
+            let kept = if cut < 12 { 0 } else { (*length).max(12) };
+            prop_assert_eq!(recovery.cut.map_or(0, |cut| cut.bytes as usize), cut - kept);
             // And the log goes on from there.
             prop_assert_eq!(store.commit(&one_more())[0].is_ok(), true);
             prop_assert_eq!(&open(directory.path()).0.image().clone(), store.image());
@@ -176,6 +178,21 @@ fn a_damaged_snapshot_is_refused() {
 }
 
 #[test]
+fn an_empty_log_is_a_beginning_only_in_a_new_directory() {
+    for blank in [vec![], vec![0; 5], vec![0; 700], b"CHRON".to_vec()] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("metadata.log"), blank).unwrap();
+        let existing = StoreOptions { existing: true, ..QUICK };
+        assert!(
+            MetaStore::open(directory.path(), existing).unwrap_err().to_string().contains("missing or empty")
+        );
+        let (mut store, _) = open(directory.path());
+        assert!(store.commit(&some_commands()).iter().all(Result::is_ok));
+        assert_eq!(MetaStore::open(directory.path(), existing).unwrap().0.image(), store.image());
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_and_a_later_commit_goes_through() {
     // A directory in the place of the file that a snapshot is written to is the nearest thing to a full disk that needs no mount.
     let directory = tempfile::tempdir().unwrap();
@@ -238,7 +255,7 @@ fn submissions_share_commits_and_the_broker_hears_first() {
 #[test]
 fn a_grown_log_is_folded_into_a_snapshot() {
     let directory = tempfile::tempdir().unwrap();
-    let options = StoreOptions { flush: false, snapshot_after_bytes: 10_000 };
+    let options = StoreOptions { snapshot_after_bytes: 10_000, ..QUICK };
     let (store, _) = MetaStore::open(directory.path(), options).unwrap();
     let handle = MetaHandle::start(store, |_| {}).unwrap();
     handle.commit(some_commands());
