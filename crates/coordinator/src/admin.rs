@@ -93,6 +93,7 @@ pub(crate) fn begin_deletion(group: &mut Group, ctx: &mut Context) -> Vec<Record
     for (_, timer) in std::mem::take(&mut group.pending_joins) {
         ctx.timers.cancel(Some(timer));
     }
+    group.offset_write = Some(ctx.next_token());
     let mut records: Vec<Record> = group
         .offsets
         .begin_removal(ctx.next_token())

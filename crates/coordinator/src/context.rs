@@ -10,6 +10,7 @@ use crate::config::CoordinatorConfig;
 use crate::event::{Action, Now, RequestId, WriteToken};
 use crate::member::Member;
 use crate::records::{GroupMetadataRecord, OffsetCommitRecord, Record};
+use crate::request::OffsetFetchRequest;
 use crate::response::{HeartbeatResponse, JoinGroupResponse, Response, SyncGroupResponse};
 use crate::timers::{Timer, Timers};
 
@@ -57,6 +58,9 @@ impl Write {
 pub(crate) struct PendingWrite {
     pub(crate) write: Write,
     pub(crate) result: Option<Result<(), ErrorCode>>,
+    /// Fetches of offsets that came after it: a client that sends a commit and a fetch without waiting in between
+    /// finds what it committed.
+    pub(crate) fetches: Vec<(RequestId, OffsetFetchRequest)>,
 }
 
 /// What the handlers of all groups share.
@@ -135,7 +139,7 @@ impl Context {
     pub(crate) fn persist(&mut self, records: Vec<Record>, write: Write) -> WriteToken {
         let token = self.next_token;
         self.next_token = WriteToken(token.0 + 1);
-        self.writes.insert(token, PendingWrite { write, result: None });
+        self.writes.insert(token, PendingWrite { write, result: None, fetches: Vec::new() });
         self.actions.push(Action::Persist { token, records });
         token
     }

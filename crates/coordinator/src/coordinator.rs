@@ -121,6 +121,9 @@ impl GroupCoordinator {
                 response.fail(error);
                 self.ctx.reply(id, response);
             }
+            for (id, request) in pending.fetches {
+                self.ctx.reply(id, Response::refusal(error, &Request::OffsetFetch(request)));
+            }
         }
         self.ctx.clear();
         self.expiry_cursor = None;
@@ -132,6 +135,12 @@ impl GroupCoordinator {
         if self.role == Role::Resigned {
             self.role = Role::Loading;
         }
+    }
+
+    /// True while writes are under way. Whoever may wait before [`resign`](Self::resign) waits for them, so that nobody
+    /// is told of a failure that is none.
+    pub fn has_writes(&self) -> bool {
+        !self.ctx.writes.is_empty()
     }
 
     /// The state of a group, if there is one of this id.

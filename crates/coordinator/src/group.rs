@@ -102,6 +102,8 @@ pub(crate) struct Group {
     /// Topics that the members consume; `None` if that is not known.
     pub(crate) subscribed: Option<BTreeSet<Arc<str>>>,
     pub(crate) offsets: GroupOffsets,
+    /// The last write that changes the offsets; it may have ended.
+    pub(crate) offset_write: Option<WriteToken>,
     /// The log may hold a metadata record of the group.
     pub(crate) in_log: bool,
 }
@@ -128,6 +130,7 @@ impl Group {
             assignment_write: None,
             subscribed: None,
             offsets: GroupOffsets::default(),
+            offset_write: None,
             in_log: false,
         }
     }

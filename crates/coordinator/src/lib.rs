@@ -19,7 +19,8 @@
 //! What holds:
 //! - Every request is answered exactly once, at the latest when the coordinator resigns.
 //! - What a client is told of an assignment, a commit or a removal is in the log by then.
-//! - Nothing but what is in the log is shown by OffsetFetch.
+//! - Nothing but what is in the log is shown by OffsetFetch, and all that was written before it came is shown: it
+//!   waits for the group's writes that are under way.
 //! - No event costs work on all groups, but those that ask about all: ListGroups, and loading.
 //!
 //! Where it departs from Apache Kafka:

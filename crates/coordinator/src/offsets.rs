@@ -36,6 +36,7 @@ impl Batch {
         if group.offsets.begin(&key.topic, key.partition, ctx.next_token(), value.clone()) {
             ctx.topic_came(&key.topic, &group.id);
         }
+        group.offset_write = Some(ctx.next_token());
         self.records.push(key.record(value));
         self.keys.push(key);
     }
@@ -112,7 +113,13 @@ impl GroupCoordinator {
     }
 
     pub(crate) fn fetch_offsets(&mut self, id: RequestId, request: &OffsetFetchRequest) {
-        let offsets = self.groups.get(&request.group_id).map(|group| &group.offsets);
+        let group = self.groups.get(&request.group_id);
+        if let Some(token) = group.and_then(|group| group.offset_write)
+            && let Some(write) = self.ctx.writes.get_mut(&token)
+        {
+            return write.fetches.push((id, request.clone()));
+        }
+        let offsets = group.map(|group| &group.offsets);
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()

@@ -273,7 +273,7 @@ impl GroupDescription {
 
 impl Response {
     /// The answer to a request that fails as a whole.
-    pub(crate) fn refusal(error: ErrorCode, request: &Request) -> Self {
+    pub fn refusal(error: ErrorCode, request: &Request) -> Self {
         match request {
             Request::JoinGroup(request) => {
                 Response::JoinGroup(JoinGroupResponse::refusal(error, request.member_id.clone()))

@@ -23,8 +23,11 @@ impl GroupCoordinator {
         while let Some(first) = self.ctx.writes.first_entry() {
             let token = *first.key();
             let Some(result) = first.get().result else { break };
-            let PendingWrite { write, .. } = first.remove();
+            let PendingWrite { write, fetches, .. } = first.remove();
             self.apply(token, write, result.map_err(client_error));
+            for (id, request) in fetches {
+                self.fetch_offsets(id, &request);
+            }
         }
     }
 

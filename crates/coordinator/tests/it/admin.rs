@@ -116,7 +116,6 @@ fn a_group_is_deleted_with_its_offsets_once_that_is_in_the_log() {
     ];
     assert_eq!(actions, [Action::Persist { token: WriteToken(1), records }]);
     assert_eq!(h.state(), Some(GroupState::Dead));
-    assert_eq!(fetch(&mut h), 5, "still there, as far as anybody knows");
     assert_eq!(
         h.send(Request::OffsetCommit(commit("", -1, 6))),
         [commit_reply(h.last(), ErrorCode::CoordinatorNotAvailable)]

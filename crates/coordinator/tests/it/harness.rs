@@ -205,15 +205,23 @@ pub fn commit(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest
     }
 }
 
-/// The offset of partition `t-0` that OffsetFetch shows, or -1.
-pub fn fetch(harness: &mut Harness) -> i64 {
-    let request = OffsetFetchRequest {
+pub fn fetch_request() -> Request {
+    Request::OffsetFetch(OffsetFetchRequest {
         group_id: GROUP.into(),
         topics: Some(vec![TopicPartitions { topic: "t".into(), partitions: vec![0], ..Default::default() }]),
         require_stable: true,
-    };
-    match &harness.send(Request::OffsetFetch(request))[..] {
-        [Action::Reply { response: Response::OffsetFetch(response), .. }] => {
+    })
+}
+
+/// The offset of partition `t-0` that OffsetFetch shows, or -1.
+pub fn fetch(harness: &mut Harness) -> i64 {
+    fetched(&harness.send(fetch_request())[0])
+}
+
+/// The offset that an answer to [`fetch_request`] shows, or -1.
+pub fn fetched(answer: &Action) -> i64 {
+    match answer {
+        Action::Reply { response: Response::OffsetFetch(response), .. } => {
             assert_eq!(response.error, ErrorCode::None);
             response.topics[0].partitions[0].1.as_ref().map_or(-1, |committed| committed.offset)
         }

@@ -144,9 +144,17 @@ fn resigning_answers_everybody() {
     let request = OffsetCommitRequest { group_id: "other".into(), ..commit("", -1, 5) };
     h.send(Request::OffsetCommit(request));
     let written = h.last();
+    let request = OffsetFetchRequest { group_id: "other".into(), topics: None, require_stable: false };
+    assert_eq!(h.send(Request::OffsetFetch(request)), []);
+    assert!(h.coordinator.has_writes());
     let error = ErrorCode::NotCoordinator;
     let id = "c0-00000000-0000-4000-8000-000000000000";
-    assert_eq!(h.coordinator.resign(), [join_refused(join, error, id), commit_reply(written, error)]);
+    let nothing = Response::OffsetFetch(OffsetFetchResponse { error, topics: vec![] });
+    assert_eq!(
+        h.coordinator.resign(),
+        [join_refused(join, error, id), commit_reply(written, error), reply(h.last(), nothing)]
+    );
+    assert!(!h.coordinator.has_writes());
     assert_eq!(h.coordinator.next_deadline(), None);
     assert_eq!(h.persisted(0), []);
     assert_eq!(h.send(Request::JoinGroup(consumer_join(0))), [join_refused(h.last(), error, "")]);

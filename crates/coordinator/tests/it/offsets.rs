@@ -41,8 +41,10 @@ fn a_commit_without_a_group_is_answered_and_shown_once_it_is_in_the_log() {
     let request = h.last();
     let records = vec![commit_record(0, Some(value(5)))];
     assert_eq!(actions, [Action::Persist { token: WriteToken(0), records }]);
-    assert_eq!(fetch(&mut h), -1);
-    assert_eq!(h.persisted(0), [commit_reply(request, ErrorCode::None)]);
+    assert_eq!(h.send(fetch_request()), [], "a fetch waits for what was sent before it");
+    let actions = h.persisted(0);
+    assert_eq!(actions[0], commit_reply(request, ErrorCode::None));
+    assert_eq!(fetched(&actions[1]), 5);
     assert_eq!(fetch(&mut h), 5);
     assert_eq!(h.state(), Some(GroupState::Empty));
 }
@@ -215,9 +217,11 @@ fn a_removal_covers_what_is_being_committed() {
     h.send(Request::OffsetCommit(commit("", -1, 5)));
     let actions = h.send(delete("t"));
     assert_eq!(actions, [Action::Persist { token: WriteToken(1), records: vec![commit_record(0, None)] }]);
-    h.persisted(0);
-    assert_eq!(fetch(&mut h), 5);
-    assert_eq!(h.persisted(1), [deleted(RequestId(2), "t", ErrorCode::None)]);
+    assert_eq!(h.send(fetch_request()), []);
+    assert_eq!(h.persisted(0), [commit_reply(RequestId(1), ErrorCode::None)]);
+    let actions = h.persisted(1);
+    assert_eq!(actions[0], deleted(RequestId(2), "t", ErrorCode::None));
+    assert_eq!(fetched(&actions[1]), -1);
     assert_eq!(fetch(&mut h), -1);
     assert_eq!(h.state(), None, "nothing is left");
 }
