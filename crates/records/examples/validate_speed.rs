@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chronik_records::{BatchBuilder, BatchOptions, Compression, ProduceRules, validate_produce};
 
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rules = ProduceRules { timestamp_after_max_ms: i64::MAX, ..Default::default() };
     println!("{:>8} {:>8} {:>10} {:>12} {:>12}", "codec", "records", "bytes", "ns/batch", "ns/record");
     for codec in Compression::ALL {
@@ -20,13 +20,13 @@ fn main() {
                         b"abcdefghijklmnop"[(noise >> 28) as usize]
                     })
                     .collect();
-                builder.append(i as i64, Some(b"key-0001"), Some(&value), &[]).expect("a small record");
+                builder.append(i as i64, Some(b"key-0001"), Some(&value), &[])?;
             }
-            let batch = builder.finish().expect("a small batch");
+            let batch = builder.finish()?;
             let rounds = (20_000_000 / (batch.len() + 2_000)).max(10);
             let start = Instant::now();
             for _ in 0..rounds {
-                black_box(validate_produce(black_box(batch.clone()), &rules, 0)).expect("a good batch");
+                black_box(validate_produce(black_box(batch.clone()), &rules, 0))?;
             }
             let nanos = start.elapsed().as_nanos() as f64 / rounds as f64;
             println!(
@@ -37,4 +37,5 @@ fn main() {
             );
         }
     }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //! output, so that a small batch cannot ask for much memory.
 
 mod snappy;
+mod zstd_stream;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -203,12 +204,7 @@ pub(crate) fn reader<'a>(
         Compression::Gzip => limited(flate2::bufread::MultiGzDecoder::new(data), compression, limit),
         Compression::Snappy => limited(snappy::Decoder::new(data, limit), compression, limit),
         Compression::Lz4 => limited(lz4_flex::frame::FrameDecoder::new(data), compression, limit),
-        Compression::Zstd => {
-            let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(data).map_err(CompressionError::Failed)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(CompressionError::Failed)?;
-            limited(decoder, compression, limit)
-        }
+        Compression::Zstd => limited(zstd_stream::Decoder::new(data)?, compression, limit),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::header::{BatchHeader, TimestampType};
 use crate::source::{SliceSource, Source, SourceError};
 
 /// What is wrong with the bytes of a record.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordFault {
     /// The bytes end in the middle of it.
     #[error("its bytes are cut short")]
@@ -37,12 +37,14 @@ pub enum RecordFault {
         actual: u64,
     },
     /// An offset that cannot follow the one before.
-    #[error("its offset delta is {found}, expected {expected}")]
+    #[error("its offset delta is {found}, expected {lowest} to {highest}")]
     OffsetDelta {
         /// The delta in the record.
         found: i32,
-        /// What it had to be, in words.
-        expected: String,
+        /// The smallest that could follow the record before.
+        lowest: i32,
+        /// The largest that the batch has room for.
+        highest: i32,
     },
     /// The timestamp does not fit into 64 bits.
     #[error("its timestamp delta {delta} on base timestamp {base} is out of range")]
@@ -116,6 +118,30 @@ pub(crate) fn read_record<S: Source>(source: &mut S) -> Result<RecordShape, Sour
     let length = source.varint32()?;
     let length = u64::try_from(length).map_err(|_| RecordFault::Length { field: "record", length })?;
     let start = source.position();
+    let shape = read_fields(source)?;
+    if shape.end - start != length {
+        return Err(RecordFault::Size { stated: length, actual: shape.end - start }.into());
+    }
+    Ok(shape)
+}
+
+/// As [`read_record`]. The next record is found by this one's length and not by way of all of its fields, so that the
+/// processor need not wait for one record to begin with the next.
+#[inline(always)]
+pub(crate) fn read_record_in_slice(source: &mut SliceSource<'_>) -> Result<RecordShape, SourceError> {
+    let length = source.varint32()?;
+    let length = usize::try_from(length).map_err(|_| RecordFault::Length { field: "record", length })?;
+    let mut record = source.split(length)?;
+    let shape = read_fields(&mut record)?;
+    if !record.at_end()? {
+        let left = record.remaining() as u64;
+        return Err(RecordFault::Size { stated: length as u64, actual: length as u64 - left }.into());
+    }
+    Ok(shape)
+}
+
+#[inline(always)]
+fn read_fields<S: Source>(source: &mut S) -> Result<RecordShape, SourceError> {
     let attributes = source.byte()?;
     let timestamp_delta = source.varint64()?;
     let offset_delta = source.varint32()?;
@@ -130,9 +156,6 @@ pub(crate) fn read_record<S: Source>(source: &mut S) -> Result<RecordShape, Sour
         read_header(source)?;
     }
     let end = source.position();
-    if end - start != length {
-        return Err(RecordFault::Size { stated: length, actual: end - start }.into());
-    }
     Ok(RecordShape {
         end,
         attributes,
@@ -300,12 +323,16 @@ pub struct RecordIter<'a> {
 impl<'a> RecordIter<'a> {
     fn read(&mut self) -> Result<Record<'a>, SourceError> {
         let begin = self.source.position();
-        let shape = read_record(&mut self.source)?;
+        let shape = read_record_in_slice(&mut self.source)?;
         let delta = shape.offset_delta;
         // Compaction leaves gaps, but no order other than this one.
         if delta <= self.last_delta || delta > self.header.last_offset_delta {
-            let expected = format!("{} to {}", self.last_delta + 1, self.header.last_offset_delta);
-            return Err(RecordFault::OffsetDelta { found: delta, expected }.into());
+            return Err(RecordFault::OffsetDelta {
+                found: delta,
+                lowest: self.last_delta.saturating_add(1),
+                highest: self.header.last_offset_delta,
+            }
+            .into());
         }
         self.last_delta = delta;
         let timestamp = match self.header.attributes.timestamp_type() {
@@ -362,7 +389,7 @@ pub(crate) fn records_error(header: &BatchHeader, index: usize, error: SourceErr
     let base_offset = header.base_offset;
     match error {
         SourceError::Fault(fault) => RecordsError::Record { index, base_offset, fault },
-        SourceError::Compression(error) => RecordsError::Compression { base_offset, error },
+        SourceError::Compression(error) => RecordsError::Compression { base_offset, error: *error },
     }
 }
 

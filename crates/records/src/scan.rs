@@ -4,7 +4,7 @@
 use chronik_base::{ErrorCode, Timestamp};
 
 use crate::header::{BatchHeader, NO_TIMESTAMP, TimestampType};
-use crate::record::{RecordFault, read_record, timestamp};
+use crate::record::{RecordFault, timestamp};
 use crate::source::{Source, SourceError};
 use crate::validate::{ProduceRules, RecordIssue};
 
@@ -60,9 +60,9 @@ pub(crate) fn scan<S: Source>(
     };
     for index in 0..header.record_count {
         let at = |error| (index as usize, error);
-        let shape = read_record(source).map_err(at)?;
+        let shape = source.record().map_err(at)?;
         if shape.offset_delta != index {
-            let fault = RecordFault::OffsetDelta { found: shape.offset_delta, expected: index.to_string() };
+            let fault = RecordFault::OffsetDelta { found: shape.offset_delta, lowest: index, highest: index };
             return Err(at(fault.into()));
         }
         let timestamp = timestamp(header, shape.timestamp_delta).map_err(|fault| at(fault.into()))?;

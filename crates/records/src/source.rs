@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use crate::compression::CompressionError;
-use crate::record::RecordFault;
+use crate::record::{RecordFault, RecordShape, read_record, read_record_in_slice};
 use crate::varint::{unzigzag32, unzigzag64};
 
 /// Why the next record could not be read.
@@ -12,8 +12,8 @@ use crate::varint::{unzigzag32, unzigzag64};
 pub(crate) enum SourceError {
     /// The records' bytes are not what the format says.
     Fault(RecordFault),
-    /// The bytes could not be decompressed.
-    Compression(CompressionError),
+    /// The bytes could not be decompressed. Boxed to keep results of the hot path small.
+    Compression(Box<CompressionError>),
 }
 
 impl From<RecordFault> for SourceError {
@@ -35,6 +35,15 @@ pub(crate) trait Source {
 
     /// True if no byte is left.
     fn at_end(&mut self) -> Result<bool, SourceError>;
+
+    /// The next record.
+    #[inline(always)]
+    fn record(&mut self) -> Result<RecordShape, SourceError>
+    where
+        Self: Sized,
+    {
+        read_record(self)
+    }
 
     /// A varint of 32 bits. Bits beyond the 32nd are an error: readers differ in what they make of them.
     #[inline(always)]
@@ -91,6 +100,24 @@ impl<'a> SliceSource<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
+
+    /// The next `count` bytes as a source of their own, with positions that go on from here.
+    #[inline(always)]
+    pub(crate) fn split(&mut self, count: usize) -> Result<SliceSource<'a>, SourceError> {
+        if count > self.remaining() {
+            return Err(RecordFault::CutShort.into());
+        }
+        let start = self.position;
+        self.position += count;
+        let bytes = self.bytes.get(..self.position).ok_or(RecordFault::CutShort)?;
+        Ok(SliceSource { bytes, position: start })
+    }
+
+    /// Bytes that are left.
+    #[inline(always)]
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len() - self.position
+    }
 }
 
 impl Source for SliceSource<'_> {
@@ -108,7 +135,7 @@ impl Source for SliceSource<'_> {
 
     #[inline(always)]
     fn skip(&mut self, count: u64) -> Result<(), SourceError> {
-        if count > (self.bytes.len() - self.position) as u64 {
+        if count > self.remaining() as u64 {
             return Err(RecordFault::CutShort.into());
         }
         // At most the slice's length.
@@ -119,6 +146,11 @@ impl Source for SliceSource<'_> {
     #[inline(always)]
     fn at_end(&mut self) -> Result<bool, SourceError> {
         Ok(self.position >= self.bytes.len())
+    }
+
+    #[inline(always)]
+    fn record(&mut self) -> Result<RecordShape, SourceError> {
+        read_record_in_slice(self)
     }
 }
 
@@ -146,7 +178,7 @@ impl<'w, R: Read> ReadSource<'w, R> {
                     return Ok(count > 0);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(SourceError::Compression(CompressionError::from_io(e))),
+                Err(e) => return Err(SourceError::Compression(Box::new(CompressionError::from_io(e)))),
             }
         }
     }

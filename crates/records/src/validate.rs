@@ -4,7 +4,7 @@
 //! refused with `UNSUPPORTED_FOR_MESSAGE_FORMAT`, unused attribute bits and the cleaner's delete horizon bit are not
 //! taken from clients, and nothing may follow the batch.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use chronik_base::{ErrorCode, Timestamp};
 
 use crate::batch::Batch;
@@ -146,7 +146,7 @@ impl RecordError {
 /// `UNSUPPORTED_COMPRESSION_TYPE`, `MESSAGE_TOO_LARGE` (`max.message.bytes`, `max.decompressed.bytes`),
 /// `RECORD_LIST_TOO_LARGE` (`segment.bytes`), `INVALID_TIMESTAMP`.
 pub fn validate_produce(
-    records: Bytes,
+    mut records: Bytes,
     rules: &ProduceRules,
     now_ms: Timestamp,
 ) -> Result<ProduceBatch, RecordError> {
@@ -157,10 +157,11 @@ pub fn validate_produce(
     let source_codec = check_header(&header, rules)?;
     let scan = scan_batch(&batch, source_codec, rules, now_ms)?;
     refuse_issues(&scan.issues)?;
+    records.advance(HEADER_SIZE);
 
     let mut stored = ProduceBatch {
         header,
-        records: records.slice(HEADER_SIZE..),
+        records,
         max_timestamp_delta: scan.max_timestamp_delta,
         uncompressed_size: scan.uncompressed_size,
         rewritten: false,
@@ -307,11 +308,12 @@ fn scan_batch(
     } else {
         let mut window = [0; WINDOW_SIZE];
         compression::reader(codec, bytes, rules.max_decompressed_bytes)
-            .map_err(|error| (0, SourceError::Compression(error)))
+            .map_err(|error| (0, SourceError::Compression(Box::new(error))))
             .and_then(|reader| scan(&mut ReadSource::new(reader, &mut window), header, rules, now_ms))
     };
     result.map_err(|(index, error)| {
-        let too_large = matches!(error, SourceError::Compression(CompressionError::Limit { .. }));
+        let too_large =
+            matches!(&error, SourceError::Compression(e) if matches!(**e, CompressionError::Limit { .. }));
         let code = if too_large { ErrorCode::MessageTooLarge } else { ErrorCode::InvalidRecord };
         RecordError::new(code, records_error(header, index, error).to_string())
     })

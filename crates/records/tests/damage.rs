@@ -1,6 +1,8 @@
 //! Nothing that a disk, a network or a hostile client does to the bytes of a batch may panic, and nothing that the CRC
 //! covers may change unseen.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot make its input has failed")]
+
 use bytes::Bytes;
 use chronik_records::{
     Batch, BatchBuilder, BatchHeader, BatchOptions, BatchRef, BatchScanError, Batches, CRC_COVERS_FROM,

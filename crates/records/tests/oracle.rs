@@ -1,6 +1,8 @@
 //! Batches of this crate against those of the crate `kafka-protocol`, in both directions and every codec. Its lz4 and
 //! zstd are the C libraries, so this also shows that the frames of `lz4_flex` are what others read and write.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot make its input has failed")]
+
 use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};

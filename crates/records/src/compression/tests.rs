@@ -93,7 +93,7 @@ fn every_kind_of_lz4_frame_is_read() {
         for size in [BlockSize::Max64KB, BlockSize::Max4MB] {
             for checksums in [false, true] {
                 let info = FrameInfo::new()
-                    .block_mode(mode.clone())
+                    .block_mode(mode)
                     .block_size(size)
                     .block_checksums(checksums)
                     .content_checksum(checksums)
