@@ -94,3 +94,21 @@ go_tests() {
   go test -c -o "$work/$suite.test" "./$suite" || die "go test -c failed"
   counted '^ *--- PASS: ' '^ *--- FAIL: ' "$work/$suite.test" -test.v -test.timeout 280s "$@"
 }
+
+# node_tests INSTALL_SETTING…   installs package-lock.json, with the given environment, and runs the suite's tests.js.
+node_tests() {
+  need node "Node.js"
+  need npm "Node.js"
+  once "$here/package.json" "$here/package-lock.json" -- install_node_packages "$@"
+  export NODE_PATH=$work/node_modules
+  cd "$here"
+  counted '^ *ok ' '^ *FAIL ' node --test-reporter="$repo/tests/clients/reporter.mjs" \
+    --test-reporter-destination=stdout tests.js
+}
+
+install_node_packages() {
+  echo "$suite: installing npm packages into $work/node_modules"
+  cp "$here/package.json" "$here/package-lock.json" "$work/"
+  (cd "$work" && env "$@" npm ci --no-audit --no-fund --loglevel=error >"$work/npm.log" 2>&1) ||
+    { tail -n 30 "$work/npm.log"; return 1; }
+}
