@@ -1,5 +1,6 @@
 //! Every habit of the project as a command: `cargo xtask help`.
 
+mod bench;
 mod client_suites;
 mod codegen;
 mod commands;
@@ -34,6 +35,8 @@ enum Command {
     Test(test_run::Args),
     /// Builds the release binary and shows the main job on real data, with a kill -9 in mid-stream.
     Demo(demo::DemoArgs),
+    /// Measures Chronik beside Apache Kafka and the floor: throughput, latency, CPU, memory, starts.
+    Bench(bench::Args),
     /// Kills the broker at random moments under load and checks that nothing acknowledged is lost.
     Crash(demo::CrashArgs),
     /// Runs the fuzz targets of fuzz/ (needs a nightly toolchain and cargo-fuzz).
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test(args) => test_run::run(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => demo::crash(&args),
         Command::Fuzz(args) => commands::fuzz(&args),
         Command::Docs => commands::docs(),

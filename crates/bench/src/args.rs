@@ -24,6 +24,10 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Reads a number of messages from the start of a topic and reports throughput.
     Consume(ConsumeArgs),
+    /// Produces a number of messages in bulk, so that a topic has a known size.
+    Fill(FillArgs),
+    /// Waits until the port opens, has one message acknowledged, and prints when that was.
+    FirstWrite(FirstWriteArgs),
 }
 
 /// What both loads share.
@@ -41,6 +45,9 @@ pub struct Target {
     /// Process ids of the servers whose CPU time and memory to report (same machine, Linux).
     #[arg(long = "pid", value_delimiter = ',')]
     pub pids: Vec<u32>,
+    /// Deletes the topic at the end.
+    #[arg(long)]
+    pub delete_topic: bool,
     /// Any setting of librdkafka, KEY=VALUE; wins over the options above.
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = key_value)]
     pub settings: Vec<(String, String)>,
@@ -109,6 +116,27 @@ pub struct ConsumeArgs {
     pub cold: bool,
     /// Gives up when nothing arrives for this long.
     #[arg(long, default_value = "30s", value_parser = duration)]
+    pub patience: Duration,
+}
+
+#[derive(Args)]
+pub struct FillArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Messages to produce.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: u64,
+    /// Bytes of every message's value.
+    #[arg(long, default_value_t = 256)]
+    pub message_size: usize,
+}
+
+#[derive(Args)]
+pub struct FirstWriteArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Gives up after this long.
+    #[arg(long, default_value = "300s", value_parser = duration)]
     pub patience: Duration,
 }
 

@@ -1,14 +1,13 @@
 //! The consume load: N messages from the start of every partition, through one librdkafka consumer.
 
 use crate::args::ConsumeArgs;
-use crate::payload::Payloads;
+use crate::fill;
 use crate::procfs::Watch;
 use crate::report::{self, ConsumeReport};
 use crate::{progress, topic};
 use anyhow::{Context, Result, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ pub fn run(args: &ConsumeArgs) -> Result<bool> {
                 args.messages
             );
         }
-        fill(args, args.messages - present)?;
+        fill::produce(&args.target, args.messages - present, args.message_size)?;
     }
     if args.cold {
         drop_page_cache()?;
@@ -93,6 +92,9 @@ pub fn run(args: &ConsumeArgs) -> Result<bool> {
         client_cpu_seconds,
         servers,
     };
+    if args.target.delete_topic {
+        topic::delete(&args.target)?;
+    }
     if args.target.json {
         report::print_json(&report)?;
     } else {
@@ -117,34 +119,6 @@ fn messages_present(consumer: &BaseConsumer, args: &ConsumeArgs) -> Result<u64> 
         present += u64::try_from(high - low).unwrap_or(0);
     }
     Ok(present)
-}
-
-fn fill(args: &ConsumeArgs, wanted: u64) -> Result<()> {
-    let mut config = topic::client_config(&args.target);
-    config.set("acks", "all").set("linger.ms", "5");
-    let producer: BaseProducer = config.create().context("making the producer for --fill")?;
-    let payloads = Payloads::new(args.message_size);
-    let bar = progress::bar(wanted, "    fill {wide_bar} {human_pos}/{human_len} {per_sec}");
-    let mut sent = 0u64;
-    while sent < wanted {
-        let partition = (sent % args.target.partitions as u64) as i32;
-        let record: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(&args.target.topic).partition(partition).payload(payloads.nth(sent));
-        match producer.send(record) {
-            Ok(()) => sent += 1,
-            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                producer.poll(Duration::from_millis(5));
-            }
-            Err((error, _)) => return Err(error).context("producing for --fill"),
-        }
-        if sent.is_multiple_of(4096) {
-            producer.poll(Duration::ZERO);
-            bar.set_position(sent);
-        }
-    }
-    producer.flush(Duration::from_secs(60)).context("producing for --fill")?;
-    bar.finish_and_clear();
-    Ok(())
 }
 
 fn drop_page_cache() -> Result<()> {

@@ -5,6 +5,8 @@
 
 mod args;
 mod consume;
+mod fill;
+mod first_write;
 mod histogram;
 mod payload;
 mod procfs;
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Fill(args) => fill::run(args),
+        Command::FirstWrite(args) => first_write::run(args),
     };
     match outcome {
         Ok(clean) if clean => ExitCode::SUCCESS,

@@ -235,6 +235,9 @@ pub fn run(args: &ProduceArgs) -> Result<bool> {
         client_cpu_seconds,
         servers,
     };
+    if args.target.delete_topic {
+        topic::delete(&args.target)?;
+    }
     if args.target.json {
         report::print_json(&report)?;
     } else {

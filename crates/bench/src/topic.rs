@@ -8,13 +8,14 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The client settings that every handle shares.
 pub fn client_config(target: &Target) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &target.bootstrap);
     config.set("client.id", "chronik-bench");
+    config.set("reconnect.backoff.ms", "10").set("reconnect.backoff.max.ms", "100");
     config
 }
 
@@ -44,6 +45,24 @@ pub fn ensure(target: &Target) -> Result<()> {
     wait_for_leaders(&admin, target)
 }
 
+/// Deletes the topic; one that is not there is no error.
+pub fn delete(target: &Target) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        client_config(target).create().context("making the admin client")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let results = runtime
+        .block_on(admin.delete_topics(&[&target.topic], &options))
+        .with_context(|| format!("deleting topic {}", target.topic))?;
+    for result in results {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+            Err((topic, code)) => bail!("deleting topic {topic}: {code}"),
+        }
+    }
+    Ok(())
+}
+
 fn wait_for_leaders(admin: &AdminClient<DefaultClientContext>, target: &Target) -> Result<()> {
     let started = std::time::Instant::now();
     loop {
@@ -65,6 +84,6 @@ fn wait_for_leaders(admin: &AdminClient<DefaultClientContext>, target: &Target) 
                 target.partitions
             ));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -139,10 +139,16 @@ impl Drop for Broker {
     }
 }
 
-/// A port that was free a moment ago, so that restarts can use the same one.
+/// A free port below the range that outgoing connections take theirs from: a client that keeps trying a port of
+/// that range while nobody listens can come to be connected to itself, and then the broker cannot have the port.
 fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-    listener.local_addr().context("looking for a free port")
+    const PORTS: std::ops::Range<u16> = 10_000..30_000;
+    for _ in 0..PORTS.len() {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", fastrand::u16(PORTS))) {
+            return listener.local_addr().context("looking for a free port");
+        }
+    }
+    bail!("no port from {} to {} is free on 127.0.0.1", PORTS.start, PORTS.end)
 }
 
 fn is_ready(address: SocketAddr) -> bool {

@@ -1,0 +1,183 @@
+//! Runs `chronik-bench` and reads what it found.
+
+use super::loads::{Kind, Load};
+use super::servers::Server;
+use crate::shell;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The load generator's binary.
+pub struct Generator {
+    binary: PathBuf,
+    /// Every measurement writes to a topic of its own.
+    topics: AtomicU64,
+}
+
+/// What one run found.
+#[derive(Serialize, Clone, Default)]
+pub struct Measurement {
+    pub messages_per_second: f64,
+    pub megabytes_per_second: f64,
+    pub p50_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub p999_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    /// CPU time of the server for each message, in microseconds.
+    pub cpu_us_per_message: f64,
+    pub peak_rss_mib: f64,
+    /// CPU time of the client for each message, in microseconds.
+    pub client_cpu_us_per_message: f64,
+    pub errors: u64,
+}
+
+/// The lines of JSON that chronik-bench prints, as far as they are used.
+#[derive(Deserialize)]
+struct Printed {
+    messages: u64,
+    messages_per_second: f64,
+    megabytes_per_second: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    p999_ms: Option<f64>,
+    max_ms: Option<f64>,
+    client_cpu_seconds: f64,
+    #[serde(default)]
+    errors: std::collections::BTreeMap<String, u64>,
+    servers: Vec<PrintedServer>,
+}
+
+#[derive(Deserialize)]
+struct PrintedServer {
+    cpu_seconds: f64,
+    peak_rss_kib: u64,
+}
+
+#[derive(Deserialize)]
+pub struct FirstWrite {
+    pub acknowledged_epoch_ms: f64,
+}
+
+/// Messages of the consume loads; a tenth with `--quick`.
+const CONSUMED: u64 = 4_000_000;
+
+impl Generator {
+    pub fn build() -> Result<Self> {
+        let binary = shell::build_release(&["chronik-bench"])?.join("chronik-bench");
+        Ok(Self { binary, topics: AtomicU64::new(0) })
+    }
+
+    /// One measurement of a load on a running server.
+    pub fn run(
+        &self,
+        load: &Load,
+        server: &dyn Server,
+        warmup: Duration,
+        duration: Duration,
+    ) -> Result<Measurement> {
+        let mut command = self.command(match load.kind {
+            Kind::Produce => "produce",
+            Kind::Consume { .. } => "consume",
+        });
+        self.target(&mut command, server, &self.topic());
+        command.args(load.arguments);
+        match load.kind {
+            Kind::Produce => {
+                command.arg("--warmup").arg(format!("{}ms", warmup.as_millis()));
+                command.arg("--duration").arg(format!("{}ms", duration.as_millis()));
+            }
+            Kind::Consume { cold } => {
+                let messages = if duration < Duration::from_secs(5) { CONSUMED / 10 } else { CONSUMED };
+                command.args(["--fill", "--messages", &messages.to_string()]);
+                if cold {
+                    command.arg("--cold");
+                }
+            }
+        }
+        command.arg("--delete-topic");
+        measure(&mut command)
+    }
+
+    /// A closed loop of acks=all on a topic of a given width, for the growth chart.
+    pub fn closed_loop(
+        &self,
+        server: &dyn Server,
+        partitions: u32,
+        duration: Duration,
+    ) -> Result<Measurement> {
+        let mut command = self.command("produce");
+        self.target(&mut command, server, &self.topic());
+        command.args(["--acks", "all", "--warmup", "2s", "--partitions", &partitions.to_string()]);
+        command.arg("--duration").arg(format!("{}ms", duration.as_millis()));
+        measure(&mut command)
+    }
+
+    /// Produces messages of 4 KiB in bulk.
+    pub fn fill(&self, server: &dyn Server, topic: &str, partitions: u32, messages: u64) -> Result<()> {
+        let mut command = self.command("fill");
+        self.target(&mut command, server, topic);
+        command.args(["--message-size", "4096", "--partitions", &partitions.to_string()]);
+        command.args(["--messages", &messages.to_string()]);
+        shell::output(&mut command).map(drop)
+    }
+
+    /// Starts a client that waits for the server's port and then writes one message.
+    pub fn first_write(&self, bootstrap: &str, topic: &str, partitions: u32) -> Result<Child> {
+        let mut command = self.command("first-write");
+        command.args(["--json", "--bootstrap", bootstrap, "--topic", topic]);
+        command.args(["--partitions", &partitions.to_string()]);
+        command.stdout(Stdio::piped()).spawn().context("starting chronik-bench first-write")
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg(subcommand);
+        command
+    }
+
+    fn topic(&self) -> String {
+        format!("bench-{}", self.topics.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn target(&self, command: &mut Command, server: &dyn Server, topic: &str) {
+        command.args(["--json", "--topic", topic, "--bootstrap", &server.bootstrap()]);
+        if let Some(pid) = server.pid() {
+            command.args(["--pid", &pid.to_string()]);
+        }
+    }
+}
+
+/// What `first_write` printed.
+pub fn first_write_at(child: Child) -> Result<FirstWrite> {
+    let output = child.wait_with_output().context("waiting for chronik-bench first-write")?;
+    if !output.status.success() {
+        bail!("chronik-bench first-write ended with {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("reading what chronik-bench first-write printed")
+}
+
+fn measure(command: &mut Command) -> Result<Measurement> {
+    // Exit code 1 says that messages failed; the report holds how many.
+    let output = command.stderr(Stdio::inherit()).output().context("starting chronik-bench")?;
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        bail!("chronik-bench ended with {}", output.status);
+    }
+    let printed: Printed =
+        serde_json::from_slice(&output.stdout).context("reading what chronik-bench printed")?;
+    let per_message = |seconds: f64| seconds * 1e6 / printed.messages.max(1) as f64;
+    Ok(Measurement {
+        messages_per_second: printed.messages_per_second,
+        megabytes_per_second: printed.megabytes_per_second,
+        p50_ms: printed.p50_ms,
+        p99_ms: printed.p99_ms,
+        p999_ms: printed.p999_ms,
+        max_ms: printed.max_ms,
+        cpu_us_per_message: per_message(printed.servers.iter().map(|server| server.cpu_seconds).sum()),
+        peak_rss_mib: printed.servers.iter().map(|server| server.peak_rss_kib).sum::<u64>() as f64 / 1024.0,
+        client_cpu_us_per_message: per_message(printed.client_cpu_seconds),
+        errors: printed.errors.values().sum(),
+    })
+}
