@@ -1,2 +1,76 @@
-//! The binary `chronik`.
-fn main() {}
+//! The binary `chronik`: starts a node, shows its settings, and administers any Kafka broker.
+
+mod completions;
+mod config;
+mod output;
+mod setting_flags;
+mod standalone;
+
+use std::process::ExitCode;
+
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// A Kafka-compatible streaming broker: one binary, one port.
+#[derive(Parser)]
+#[command(name = "chronik", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  chronik standalone                                 a broker on localhost:9092, data in ./chronik-data
+  chronik standalone --ephemeral --listen 127.0.0.1:0
+                                                     a broker on a free port for a test; its data go with it
+  chronik config                                     every setting: its value, and where that comes from";
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a broker
+    #[command(after_help = standalone::EXAMPLES, after_long_help = standalone::LONG_EXAMPLES)]
+    Standalone(SettingArgs),
+    /// Show every setting: its effective value, and where that comes from
+    #[command(after_help = config::EXAMPLES)]
+    Config(config::ConfigArgs),
+    /// Print the completions of a shell
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+}
+
+/// Where settings come from; the flags of the settings themselves are added from their table.
+#[derive(Args)]
+struct SettingArgs {
+    /// Read settings from this TOML file. Precedence: flag, environment, file, default.
+    #[arg(long, value_name = "FILE", env = chronik_config::CONFIG_FILE_VARIABLE)]
+    config: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let mut matches = command().get_matches();
+    let cli = match Cli::from_arg_matches_mut(&mut matches.clone()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let Some((_, action_matches)) = matches.remove_subcommand() else { return ExitCode::from(2) };
+    match cli.action {
+        Action::Standalone(args) => standalone::run(&args, &action_matches),
+        Action::Config(args) => config::run(&args, &action_matches),
+        Action::Completions(args) => completions::run(&args),
+    }
+}
+
+/// The command line, with a flag for each setting where settings count.
+fn command() -> Command {
+    Cli::command()
+        .mut_subcommand("standalone", setting_flags::add)
+        .mut_subcommand("config", setting_flags::add)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        super::command().debug_assert();
+    }
+}

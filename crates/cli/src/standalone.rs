@@ -1,0 +1,164 @@
+//! `chronik standalone`: runs a node until it is told to stop.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use chronik_config::{NodeConfig, Settings};
+use chronik_node::{Node, RunningNode, StartError, StopReason, StopSignals};
+use clap::ArgMatches;
+use serde::Serialize;
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use crate::{SettingArgs, output, setting_flags};
+
+/// Shown after the short help.
+pub const EXAMPLES: &str = "\
+--help shows every setting. Each is a flag (--message-max-bytes 4MiB), an environment variable
+(CHRONIK_MESSAGE_MAX_BYTES) and a key of the file (message.max.bytes).
+
+Examples:
+  chronik standalone
+  chronik standalone --listen 0.0.0.0:9092 --advertise kafka.example.com:9092 --data-dir /var/lib/chronik
+  chronik standalone --config chronik.toml --log-level debug
+  chronik standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes";
+
+/// Shown after the long help.
+pub const LONG_EXAMPLES: &str = "\
+Each setting is a flag (--message-max-bytes 4MiB), an environment variable (CHRONIK_MESSAGE_MAX_BYTES)
+and a key of the file (message.max.bytes).
+
+SIGTERM and SIGINT stop the broker: it answers what is in flight, flushes, checkpoints, and exits with 0;
+a second signal ends it at once.
+
+Exit codes:
+   0  the node ended as it was told to
+   1  the operating system refused something else
+   2  a flag or a setting is wrong
+  10  the address is in use
+  11  the address can't be listened on
+  12  the data directory is in use
+  13  the data directory is of a newer version
+  14  the data directory is not writable
+  15  the disk is full
+  16  ulimit -n is too low
+  17  the data directory holds what can't be used
+
+Examples:
+  chronik standalone
+  chronik standalone --listen 0.0.0.0:9092 --advertise kafka.example.com:9092 --data-dir /var/lib/chronik
+  chronik standalone --config chronik.toml --log-level debug
+  chronik standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes";
+
+/// What `--ephemeral` prints once it serves.
+#[derive(Serialize)]
+struct Serving {
+    bootstrap: String,
+    pid: u32,
+}
+
+/// Runs the node.
+pub fn run(args: &SettingArgs, matches: &ArgMatches) -> ExitCode {
+    match start(args, matches) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(args: &SettingArgs, matches: &ArgMatches) -> Result<ExitCode, StartError> {
+    let settings =
+        setting_flags::load(args, matches).map_err(|error| StartError::Config(error.to_string()))?;
+    let config = NodeConfig::from_settings(&settings);
+    log_to_stderr(&config.log_level)?;
+    let runtime = runtime(config.worker_threads)?;
+    let result = runtime.block_on(serve(settings, &config));
+    // What still runs after a second signal must not be waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), StartError> {
+    let filter = EnvFilter::builder().parse(filter).map_err(|error| {
+        StartError::Config(format!(
+            "log.level = {filter:?}: {error}; expected error, warn, info, debug or trace, or a filter such as info,chronik_log=debug"
+        ))
+    })?;
+    let is_colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_colored)
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+fn runtime(worker_threads: usize) -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if worker_threads > 0 {
+        builder.worker_threads(worker_threads);
+    }
+    builder
+        .enable_all()
+        .thread_name("chronik-worker")
+        .build()
+        .map_err(|error| StartError::System(format!("can't start threads: {error}; see `ulimit -u`")))
+}
+
+async fn serve(settings: Settings, config: &NodeConfig) -> Result<ExitCode, StartError> {
+    let mut signals = StopSignals::install(config.until_stdin_closes)
+        .map_err(|error| StartError::System(format!("can't watch signals: {error}")))?;
+    let starting = tokio::task::spawn_blocking(move || Node::start(settings));
+    let node = tokio::select! {
+        node = starting => node.map_err(|error| StartError::System(format!("the start failed: {error}")))??,
+        // Nothing was acknowledged yet, and a start that is broken off is recovered by the next.
+        reason = signals.next() => return Ok(ExitCode::from(reason.exit_code())),
+    };
+    if config.ephemeral {
+        say_where(&node);
+    }
+    let reason = signals.next().await;
+    tracing::info!("stopping ({})", in_words(reason));
+    tokio::select! {
+        () = node.stop() => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        reason = signals.next() => {
+            tracing::warn!("{} again: ending at once", in_words(reason));
+            Ok(ExitCode::from(reason.exit_code()))
+        }
+    }
+}
+
+fn say_where(node: &RunningNode) {
+    let serving = Serving { bootstrap: node.address().to_string(), pid: std::process::id() };
+    let mut stdout = std::io::stdout().lock();
+    // Nobody reads it if that fails.
+    let _ = serde_json::to_writer(&mut stdout, &serving);
+    let _ = writeln!(stdout);
+    let _ = stdout.flush();
+}
+
+fn in_words(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Terminate => "SIGTERM",
+        StopReason::Interrupt => "SIGINT",
+        StopReason::StdinClosed => "standard input was closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        for (code, meaning) in StartError::EXIT_CODES {
+            assert!(LONG_EXAMPLES.contains(&format!("{code:>4}  {meaning}\n")), "{code} {meaning}");
+        }
+    }
+}
