@@ -9,7 +9,7 @@ export default async function* (source) {
     if (outcome === 'skipped' && typeof skip === 'string') yield `    ${skip}\n`
     if (outcome === 'FAIL') {
       const error = details.error?.cause ?? details.error
-      yield `${error?.stack ?? error}\n`.replace(/^/gm, '    ')
+      yield `${error?.stack ?? error}`.replace(/^/gm, '    ') + '\n'
     }
   }
 }

@@ -22,8 +22,8 @@ class Client {
   }
 
   async connected(one) {
-    this.open.push(one)
     await one.connect()
+    this.open.push(one)
     return one
   }
 
