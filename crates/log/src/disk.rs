@@ -35,9 +35,6 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Cuts the file, or extends it with zeros, to `length` bytes.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
-    /// Reserves disk space so that writes below `length` can't fail for lack of it, and extends the file to `length`.
-    fn allocate(&self, length: u64) -> io::Result<()>;
-
     /// The operating system's file, where there is one, for sending it to a socket without copying.
     fn os_file(&self) -> Option<&Arc<File>>;
 }
@@ -60,6 +57,8 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// True if there is such a file or folder.
     fn exists(&self, path: &Path) -> bool;
+    /// A file's length in bytes.
+    fn file_len(&self, path: &Path) -> io::Result<u64>;
     /// Bytes that can still be written, as far as the file system tells.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
@@ -128,6 +127,10 @@ impl Disk for OsDisk {
         path.exists()
     }
 
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -138,6 +141,35 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// A file that holds nothing: the index of a segment too short to have one.
+pub(crate) struct NoFile;
+
+impl DiskFile for NoFile {
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _: &mut [IoSlice<'_>], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn os_file(&self) -> Option<&Arc<File>> {
+        None
     }
 }
 
@@ -190,19 +222,6 @@ impl DiskFile for OsFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        let have = self.len()?;
-        if have >= length {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&*self.file, rustix::fs::FallocateFlags::empty(), have, length - have) {
-            Ok(()) => Ok(()),
-            // Not every file system can reserve; there a full disk shows in the write instead.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.set_len(length),
-            Err(e) => Err(e.into()),
-        }
     }
 
     fn os_file(&self) -> Option<&Arc<File>> {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use chronik_base::ErrorCode;
+use chronik_records::BatchError;
 
 use crate::partition::producers::SequenceError;
 
@@ -33,7 +34,9 @@ pub enum LogError {
         source: io::Error,
     },
     /// A file holds what nobody wrote.
-    #[error("{path} is damaged at byte {position}: {what}; the partition stays offline until the file is restored from a replica or a backup, or the topic is deleted")]
+    #[error(
+        "{path} is damaged at byte {position}: {what}; the partition stays offline until the file is restored from a replica or a backup, or the topic is deleted"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -42,12 +45,23 @@ pub enum LogError {
         /// What is wrong there.
         what: String,
     },
+    /// A batch's CRC is right, and yet it can't be read.
+    #[error("a batch of partition {partition} can't be decoded: {what}")]
+    Undecodable {
+        /// The partition.
+        partition: crate::manager::PartitionKey,
+        /// What is wrong.
+        what: String,
+    },
     /// An earlier failure, remembered.
     #[error("the partition is offline: {0}")]
     Offline(String),
     /// The partition was deleted.
     #[error("the partition was deleted")]
     Deleted,
+    /// No space on the disk, or an earlier failure.
+    #[error("the node's storage takes no writes: {0}")]
+    Refused(String),
 }
 
 impl LogError {
@@ -84,6 +98,23 @@ pub enum AppendError {
         /// The batch's base offset.
         found: i64,
     },
+    /// The bytes are not a whole record batch of format v2.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The bytes are not one batch.
+    #[error("a record batch states {stated} bytes and comes as {found}")]
+    Length {
+        /// Bytes that its header states.
+        stated: usize,
+        /// Bytes that were given.
+        found: usize,
+    },
+    /// There is no batch.
+    #[error("there is no record batch to append")]
+    Empty,
+    /// An offset that the log does not reach.
+    #[error(transparent)]
+    OutOfRange(OffsetOutOfRange),
     /// No space on the disk, or an earlier failure.
     #[error("the node's storage takes no writes: {0}")]
     Storage(String),
@@ -98,7 +129,10 @@ impl AppendError {
         match self {
             AppendError::Sequence(e) => e.error_code(),
             AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
-            AppendError::NotContiguous { .. } => ErrorCode::OffsetOutOfRange,
+            AppendError::NotContiguous { .. } | AppendError::OutOfRange(_) => ErrorCode::OffsetOutOfRange,
+            AppendError::Batch(_) | AppendError::Length { .. } | AppendError::Empty => {
+                ErrorCode::CorruptMessage
+            }
             AppendError::Storage(_) | AppendError::Log(_) => ErrorCode::KafkaStorageError,
         }
     }

@@ -13,7 +13,9 @@ pub const DATA_FORMAT_VERSION: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// Another process holds it.
-    #[error("data directory {path} is in use by process {pid}; stop it, or give this node another --data-dir")]
+    #[error(
+        "data directory {path} is in use by process {pid}; stop it, or give this node another --data-dir"
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -31,7 +33,9 @@ pub enum LayoutError {
         found: String,
     },
     /// The operating system said no.
-    #[error("can't {action} {path}: {source}; check that the directory exists, is writable by this user, and has space")]
+    #[error(
+        "can't {action} {path}: {source}; check that the directory exists, is writable by this user, and has space"
+    )]
     Io {
         /// What was tried.
         action: &'static str,
@@ -102,7 +106,8 @@ fn take_lock(dir: &Path) -> Result<File, LayoutError> {
         Err(e) => return Err(io_error("lock", &path)(e.into())),
     }
     // A full disk must not keep the node from starting, so failing to note the number is not an error.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let _ =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }
 

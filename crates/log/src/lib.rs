@@ -4,13 +4,24 @@
 //! its segment, in order, at the position that it was given when it was appended. A large append goes straight to its
 //! segment, and the journal gets a marker of it. `docs/storage-format.md` describes every byte on disk.
 
+mod checkpoint;
+mod cleaner;
+mod core;
 pub mod disk;
 mod error;
+mod files;
+mod index;
+mod journal;
+mod keeper;
 mod layout;
 mod listener;
 mod manager;
 mod options;
 mod partition;
+mod recovery;
+mod segment;
+pub mod simulated;
+mod space;
 mod sync;
 
 pub use error::{AppendError, LogError, OffsetOutOfRange, ReadError, StorageState};

@@ -1,16 +1,23 @@
 //! The node's storage as a whole.
 
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use chronik_base::{Clock, TopicId};
 
+use crate::core::Core;
 use crate::disk::Disk;
 use crate::error::{LogError, StorageState};
+use crate::journal::queue::Item;
 use crate::layout::DataDir;
 use crate::listener::LogListener;
 use crate::options::{LogOptions, PartitionOptions};
-use crate::partition::PartitionLog;
+use crate::partition::{PartitionLog, State};
+use crate::recovery;
+use crate::sync::Lock;
 
 /// One partition of one topic, by id: names can be used again, ids never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,13 +85,24 @@ pub struct LogStats {
 }
 
 /// The logs of a node, and the journal that they share.
-pub struct LogManager {}
+pub struct LogManager {
+    core: Arc<Core>,
+    threads: Mutex<Threads>,
+    /// Holds the lock of the data directory.
+    _dir: DataDir,
+}
+
+#[derive(Default)]
+struct Threads {
+    writer: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+}
 
 impl LogManager {
     /// Opens what is in a data directory, and recovers it where the last run did not end by [`LogManager::close`].
     ///
     /// # Errors
-    /// The operating system says no, or the journal can't be read at all. Torn tails are no error.
+    /// The operating system says no. Torn ends are no error, and damage takes partitions offline, not the node.
     pub fn open(
         dir: DataDir,
         disk: Arc<dyn Disk>,
@@ -92,32 +110,54 @@ impl LogManager {
         options: LogOptions,
         listener: Arc<dyn LogListener>,
     ) -> Result<(Arc<Self>, RecoverySummary), LogError> {
-        let _ = (dir, disk, clock, options, listener);
-        Err(LogError::Deleted)
+        let (core, summary) = recovery::open(&dir, disk, clock, options, listener)?;
+        let start = |name: &str, run: fn(&Arc<Core>)| {
+            let core = core.clone();
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || run(&core))
+                .map_err(LogError::io("start a thread for", core_root(&dir)))
+        };
+        let threads = Threads {
+            writer: Some(start("log-writer", Core::run_writer)?),
+            others: vec![start("log-flusher", Core::run_flusher)?, start("log-keeper", Core::run_keeper)?],
+        };
+        Ok((Arc::new(Self { core, threads: Mutex::new(threads), _dir: dir }), summary))
     }
 
     /// The log of a partition, made if it is not there yet. Options given for one that is there replace its own.
     ///
     /// # Errors
-    /// The storage takes no writes.
+    /// It is not there, and the storage takes no writes.
     pub fn create_partition(
         &self,
         key: PartitionKey,
         options: Arc<PartitionOptions>,
     ) -> Result<Arc<PartitionLog>, LogError> {
-        let _ = (key, options);
-        Err(LogError::Deleted)
+        let mut partitions = self.core.partitions.write().unwrap_or_else(|p| p.into_inner());
+        if let Some(partition) = partitions.get(&key) {
+            partition.set_options(options);
+            return Ok(partition.clone());
+        }
+        let state = State::empty(options, 0);
+        let partition = Arc::new(PartitionLog::new(self.core.clone(), key, 0, state));
+        partition
+            .queue(&mut partition.lock(), &Item::Create)
+            .map_err(|e| LogError::Refused(e.to_string()))?;
+        partitions.insert(key, partition.clone());
+        drop(partitions);
+        self.core.queue.kick();
+        Ok(partition)
     }
 
     /// The log of a partition.
     pub fn partition(&self, key: &PartitionKey) -> Option<Arc<PartitionLog>> {
-        let _ = key;
-        None
+        self.core.partitions.read().unwrap_or_else(|p| p.into_inner()).get(key).cloned()
     }
 
-    /// All partitions, in no order.
+    /// All partitions, by key.
     pub fn partitions(&self) -> Vec<Arc<PartitionLog>> {
-        Vec::new()
+        self.core.all_partitions()
     }
 
     /// Deletes a partition and gives its space back. False if it is not there.
@@ -125,42 +165,118 @@ impl LogManager {
     /// # Errors
     /// The operating system says no.
     pub fn delete_partition(&self, key: &PartitionKey) -> Result<bool, LogError> {
-        let _ = key;
-        Ok(false)
+        let removed = self.core.partitions.write().unwrap_or_else(|p| p.into_inner()).remove(key);
+        let Some(partition) = removed else { return Ok(false) };
+        partition.delete();
+        let dir = partition.dir();
+        let mut to = dir.clone().into_os_string();
+        to.push(".deleted");
+        match self.core.disk.rename(&dir, to.as_ref()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(LogError::io("rename", dir)(e)),
+            _ => {}
+        }
+        self.core.deleted.hold().push(*key);
+        self.core.queue.kick();
+        self.core.ask_keeper(|k| k.checkpoint = true);
+        Ok(true)
     }
 
     /// Starts writing what was appended. Cheap; called once after a burst of appends.
-    pub fn kick(&self) {}
+    pub fn kick(&self) {
+        self.core.kick();
+    }
 
     /// Asks that everything appended so far is flushed soon. [`LogManager::kick`] must follow (it may serve several).
-    pub fn request_flush(&self) {}
+    pub fn request_flush(&self) {
+        self.core.flush.request(self.core.queue.appended());
+    }
 
     /// True while so much memory waits for the disk that connections should read no further;
     /// [`LogListener::on_pressure_relieved`] tells the end of it.
     pub fn pressure(&self) -> bool {
-        false
+        self.core.pressure()
     }
 
     /// Whether writes are taken.
     pub fn state(&self) -> StorageState {
-        StorageState::Writable
+        self.core.state()
     }
 
     /// Figures since the start.
     pub fn stats(&self) -> LogStats {
-        LogStats::default()
+        let c = &self.core.counters;
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        LogStats {
+            appended_bytes: get(&c.appended_bytes),
+            journal_bytes: get(&c.journal_bytes),
+            segment_bytes: get(&c.segment_bytes),
+            checkpoint_bytes: get(&c.checkpoint_bytes),
+            groups: get(&c.groups),
+            flushes: get(&c.flushes),
+            flush_us: get(&c.flush_us),
+            flush_us_max: get(&c.flush_us_max),
+            queued_bytes: self.core.queue.bytes(),
+            memory_bytes: get(&self.core.tail_bytes),
+            checkpoints: get(&c.checkpoints),
+            partitions: self.core.partitions.read().unwrap_or_else(|p| p.into_inner()).len() as u64,
+        }
     }
 
-    /// Rolls, deletes and compacts what is due at wall clock time `now_ms`. The log's own thread calls it at intervals.
+    /// Applies retention as of wall clock time `now_ms`. The log's own thread calls it at intervals.
     pub fn maintain(&self, now_ms: i64) {
-        let _ = now_ms;
+        self.core.retain(now_ms);
     }
 
-    /// Flushes everything, makes a checkpoint, and ends the threads. The next start then reads no log.
+    /// Makes a checkpoint now.
+    ///
+    /// # Errors
+    /// The disk can't take it.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        self.core.checkpoint(false)
+    }
+
+    /// Flushes everything, makes a checkpoint, and ends the threads. The next start then reads no log. Writes are refused
+    /// from now on.
     ///
     /// # Errors
     /// The disk can't take it; the next start recovers.
     pub fn close(&self) -> Result<(), LogError> {
-        Ok(())
+        self.core.queue.refuse_new("the log is closed".into());
+        let flushed = self.core.flush_and_wait();
+        let result = if flushed {
+            self.core.checkpoint(true)
+        } else {
+            Err(LogError::Refused("what was appended can't be flushed".to_owned()))
+        };
+        self.end();
+        result
     }
+
+    /// Ends the threads without a checkpoint; the next start recovers, as after a kill of the process.
+    fn end(&self) {
+        let mut threads = std::mem::take(&mut *self.threads.hold());
+        self.core.queue.stop();
+        // The writer first: what it still writes, the others may have to flush.
+        if let Some(writer) = threads.writer.take() {
+            let _ = writer.join();
+        }
+        self.core.ask_keeper(|k| k.stop = true);
+        self.core.flush.stop();
+        for thread in threads.others {
+            let _ = thread.join();
+        }
+        self.core.partitions.write().unwrap_or_else(|p| p.into_inner()).clear();
+        self.core.dirty.hold().clear();
+        self.core.tails.hold().clear();
+    }
+}
+
+impl Drop for LogManager {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn core_root(dir: &DataDir) -> std::path::PathBuf {
+    dir.path().to_owned()
 }

@@ -24,6 +24,8 @@ pub struct LogOptions {
     pub journal_memory_bytes: u64,
     /// Setting `checkpoint.interval.ms`: a checkpoint is made at least so often while there is something to do.
     pub checkpoint_interval_ms: u64,
+    /// Setting `log.retention.check.interval.ms`: retention is applied so often.
+    pub retention_check_ms: u64,
     /// Setting `max.open.files`: segment files held open at once.
     pub max_open_files: usize,
     /// Appends of at least so many bytes go straight to their segment (setting `journal.direct.bytes`).
@@ -40,6 +42,7 @@ impl Default for LogOptions {
             journal_segment_bytes: 64 << 20,
             journal_memory_bytes: 32 << 20,
             checkpoint_interval_ms: 30_000,
+            retention_check_ms: 300_000,
             max_open_files: 2_048,
             direct_bytes: 16 << 10,
             producer_id_expiration_ms: 86_400_000,

@@ -1,62 +1,73 @@
 //! One partition's log.
 
+mod append;
+pub(crate) mod epochs;
 pub(crate) mod producers;
+mod read;
+mod rebuild;
+mod replay;
+mod retention;
+mod segments;
+mod state;
+mod tail;
+mod times;
+mod truncate;
 
 use std::any::Any;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-use bytes::Bytes;
-use chronik_base::Chunk;
-
-use crate::error::{AppendError, LogError, ReadError};
+use crate::core::Core;
 use crate::manager::PartitionKey;
 use crate::options::PartitionOptions;
+use crate::sync::Lock;
 use producers::ProducerInfo;
 
-/// What became of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of the first record; for a duplicate, the offset that it got the first time.
-    pub base_offset: i64,
-    /// Offset of the last record.
-    pub last_offset: i64,
-    /// The time that the broker set, with `message.timestamp.type=LogAppendTime`; else -1.
-    pub log_append_time: i64,
-    /// The log start offset at that time.
-    pub log_start_offset: i64,
-    /// True if the producer had sent this batch before: nothing was appended.
-    pub duplicate: bool,
-}
-
-/// A record's place by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimestampAndOffset {
-    /// The record's timestamp.
-    pub timestamp: i64,
-    /// Its offset.
-    pub offset: i64,
-    /// Epoch of the leader that appended it.
-    pub leader_epoch: i32,
-}
-
-/// Whole record batches, ready to be sent.
-#[derive(Clone, Debug, Default)]
-pub struct ReadPlan {
-    /// The batches. The first one holds the offset asked for, and so may begin before it.
-    pub chunks: Vec<Chunk>,
-    /// Bytes in them.
-    pub bytes: usize,
-    /// Offset after the last record in them; the offset asked for if there are none.
-    pub next_offset: i64,
-}
+pub use append::Appended;
+pub use read::ReadPlan;
+pub(crate) use state::{State, Stored};
+pub use times::TimestampAndOffset;
 
 /// One partition's log. Cheap calls, safe from any thread; only [`PartitionLog::read`] and the look-ups by time may read
 /// the disk.
 pub struct PartitionLog {
     key: PartitionKey,
+    /// Unlike the key, never used again in this process: a deleted partition's open files are not another's.
+    serial: u64,
+    core: Arc<Core>,
+    owner: OnceLock<Weak<dyn Any + Send + Sync>>,
+    log_start: AtomicI64,
+    log_end: AtomicI64,
+    written: AtomicI64,
+    flushed: AtomicI64,
+    size: AtomicU64,
+    /// The partition's place in the list of what is to be flushed; under that list's lock.
+    flush_mark: AtomicU64,
+    /// Held while the partition's files are written to or exchanged. Taken before `state`.
+    io: Mutex<()>,
+    state: Mutex<State>,
 }
 
 impl PartitionLog {
+    pub(crate) fn new(core: Arc<Core>, key: PartitionKey, log_start: i64, state: State) -> Self {
+        let end = state.end;
+        let size = state.stored.sealed_bytes + state.stored.position;
+        Self {
+            key,
+            serial: core.serial(),
+            core,
+            owner: OnceLock::new(),
+            log_start: AtomicI64::new(log_start),
+            log_end: AtomicI64::new(end),
+            written: AtomicI64::new(end),
+            flushed: AtomicI64::new(end),
+            size: AtomicU64::new(size),
+            flush_mark: AtomicU64::new(0),
+            io: Mutex::new(()),
+            state: Mutex::new(state),
+        }
+    }
+
     /// Which partition this is.
     pub fn key(&self) -> PartitionKey {
         self.key
@@ -64,148 +75,124 @@ impl PartitionLog {
 
     /// Notes whose partition this is, once; later calls change nothing.
     pub fn set_owner(&self, owner: Weak<dyn Any + Send + Sync>) {
-        let _ = owner;
+        let _ = self.owner.set(owner);
     }
 
     /// What [`PartitionLog::set_owner`] noted, if it is still there.
     pub fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        None
-    }
-
-    /// Appends one record batch (format v2) that was validated, at the end of the log: gives it offsets, the leader's epoch
-    /// and, with `LogAppendTime`, the time `now_ms`. Never waits for the disk; the call's order is the log's order.
-    ///
-    /// # Errors
-    /// Nothing was appended. See [`AppendError`].
-    pub fn append_leader(
-        self: &Arc<Self>,
-        batch: Bytes,
-        leader_epoch: i32,
-        now_ms: i64,
-    ) -> Result<Appended, AppendError> {
-        let _ = (batch, leader_epoch, now_ms);
-        Err(AppendError::Storage(String::new()))
-    }
-
-    /// Appends record batches as the leader stored them, keeping offsets and epochs.
-    ///
-    /// # Errors
-    /// They don't continue the log, or a CRC is wrong. Batches before the bad one are appended.
-    pub fn append_follower(self: &Arc<Self>, batches: Bytes) -> Result<Appended, AppendError> {
-        let _ = batches;
-        Err(AppendError::Storage(String::new()))
+        self.owner.get().and_then(Weak::upgrade)
     }
 
     /// Offset of the first record that may be read.
     pub fn log_start_offset(&self) -> i64 {
-        0
+        self.log_start.load(Ordering::Acquire)
     }
 
     /// Offset that the next record gets.
     pub fn log_end_offset(&self) -> i64 {
-        0
+        self.log_end.load(Ordering::Acquire)
     }
 
     /// Offset after the last record that is written (survives a kill of the process).
     pub fn written_offset(&self) -> i64 {
-        0
+        self.written.load(Ordering::Acquire)
     }
 
     /// Offset after the last record that is flushed (survives a power loss).
     pub fn flushed_offset(&self) -> i64 {
-        0
+        self.flushed.load(Ordering::Acquire)
     }
 
     /// Bytes in the log.
     pub fn size(&self) -> u64 {
-        0
-    }
-
-    /// True if a read from `offset` on is served from memory, so that it can't wait for the disk.
-    pub fn in_memory(&self, offset: i64) -> bool {
-        let _ = offset;
-        true
-    }
-
-    /// Finds whole batches from the one that holds `offset`, ending before `upper_bound`, of at most `max_bytes` bytes;
-    /// with `at_least_one`, the first batch even if it is larger.
-    ///
-    /// # Errors
-    /// `offset` is below the log's start or above its end, or the disk can't be read.
-    pub fn read(
-        &self,
-        offset: i64,
-        max_bytes: usize,
-        upper_bound: i64,
-        at_least_one: bool,
-    ) -> Result<ReadPlan, ReadError> {
-        let _ = (offset, max_bytes, upper_bound, at_least_one);
-        Ok(ReadPlan::default())
-    }
-
-    /// The first record with a timestamp of at least `timestamp`.
-    ///
-    /// # Errors
-    /// The disk can't be read.
-    pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampAndOffset>, LogError> {
-        let _ = timestamp;
-        Ok(None)
-    }
-
-    /// The first record with the largest timestamp (KIP-734).
-    ///
-    /// # Errors
-    /// The disk can't be read.
-    pub fn max_timestamp(&self) -> Result<Option<TimestampAndOffset>, LogError> {
-        Ok(None)
+        self.size.load(Ordering::Relaxed)
     }
 
     /// The largest epoch in the log that is not above `epoch`, and the offset after its last record (KIP-101, KIP-279).
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
-        let _ = epoch;
-        None
+        let state = self.lock();
+        state.epochs.end_offset(epoch, state.end)
     }
 
     /// Epoch of the leader that appended the last record.
     pub fn latest_epoch(&self) -> Option<i32> {
-        None
-    }
-
-    /// Moves the log's start up to `before` (at most the log's end); what is below goes away. Gives the new start.
-    ///
-    /// # Errors
-    /// `before` is above the log's end, or the storage takes no writes.
-    pub fn delete_records(self: &Arc<Self>, before: i64) -> Result<i64, AppendError> {
-        let _ = before;
-        Ok(0)
-    }
-
-    /// Cuts the log's end back to `end` (a follower that had more than its leader). Waits for appends that are being written.
-    ///
-    /// # Errors
-    /// The storage takes no writes.
-    pub fn truncate_to(self: &Arc<Self>, end: i64) -> Result<(), AppendError> {
-        let _ = end;
-        Ok(())
+        self.lock().epochs.latest()
     }
 
     /// The idempotent producers that the log remembers.
     pub fn producers(&self) -> Vec<ProducerInfo> {
-        Vec::new()
+        self.lock().producers.infos()
     }
 
     /// The options in force.
     pub fn options(&self) -> Arc<PartitionOptions> {
-        Arc::default()
+        self.lock().options.clone()
     }
 
     /// Sets new options, in force from the next append on.
     pub fn set_options(&self, options: Arc<PartitionOptions>) {
-        let _ = options;
+        self.lock().options = options;
     }
 
     /// Why the partition is offline, if it is.
     pub fn offline(&self) -> Option<String> {
-        None
+        self.lock().offline.as_deref().map(str::to_owned)
+    }
+
+    /// Takes the partition offline: what is there stays, and nothing is read or appended.
+    pub(crate) fn take_offline(&self, why: &str) {
+        let mut state = self.lock();
+        if state.offline.is_none() && !state.deleted {
+            tracing::error!("partition {} is offline: {why}", self.key);
+            state.offline = Some(why.into());
+        }
+    }
+
+    /// Lets go of everything; what is queued is written and then forgotten.
+    pub(crate) fn delete(self: &Arc<Self>) {
+        let _io = self.lock_io();
+        let mut state = self.lock();
+        // Where the storage takes no writes the next checkpoint says it.
+        let _ = self.queue(&mut state, &crate::journal::queue::Item::Delete);
+        state.deleted = true;
+        let memory: u64 = state.tail.iter().map(|b| b.memory()).sum();
+        let unspilled: u64 = state.tail.iter().skip(state.spilled).map(|b| b.memory()).sum();
+        state.tail = Default::default();
+        state.spilled = 0;
+        drop(state);
+        crate::core::uncount(&self.core.tail_bytes, memory);
+        crate::core::uncount(&self.core.unspilled, unspilled);
+        self.core.files.forget_partition(self.serial);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.hold()
+    }
+
+    pub(crate) fn lock_io(&self) -> MutexGuard<'_, ()> {
+        self.io.hold()
+    }
+
+    /// Everything below `end` is flushed.
+    pub(crate) fn note_flushed(&self, end: i64) {
+        self.flushed.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// The partition's place in the list number `generation`; `next` if it is not in it yet.
+    pub(crate) fn flush_place(&self, generation: u64, next: usize) -> usize {
+        let tag = (generation + 1) << 32;
+        let mark = self.flush_mark.load(Ordering::Relaxed);
+        if mark & !u64::from(u32::MAX) == tag {
+            return (mark & u64::from(u32::MAX)) as usize;
+        }
+        self.flush_mark.store(tag | next as u64, Ordering::Relaxed);
+        next
+    }
+}
+
+impl std::fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (start, end) = (self.log_start_offset(), self.log_end_offset());
+        write!(f, "PartitionLog({} {start}..{end})", self.key)
     }
 }

@@ -1,6 +1,9 @@
 //! What a log remembers of idempotent producers (KIP-98): enough to know a batch that it has already.
 
+use std::collections::HashMap;
+
 use chronik_base::ErrorCode;
+use chronik_records::BatchHeader;
 
 /// A producer as the log knows it, for DescribeProducers (KIP-664).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,5 +54,262 @@ impl SequenceError {
             SequenceError::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             SequenceError::OldEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         }
+    }
+}
+
+/// Batches in which a duplicate is looked for: a producer has at most so many in flight.
+const REMEMBERED: usize = 5;
+/// Batches kept: as many again may be appended and not yet written, and then be taken back where the disk is full.
+const KEPT: usize = 2 * REMEMBERED;
+
+/// A batch that a producer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchMark {
+    pub(crate) first_sequence: i32,
+    pub(crate) last_sequence: i32,
+    pub(crate) base_offset: i64,
+    pub(crate) last_offset: i64,
+}
+
+/// One producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    pub(crate) epoch: i16,
+    pub(crate) last_append_ms: i64,
+    /// Its last batches, the newest last; all of this epoch. May be empty where all were taken back.
+    pub(crate) batches: Vec<BatchMark>,
+}
+
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Append,
+    Duplicate { base_offset: i64, last_offset: i64 },
+}
+
+/// The producers of one log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Producers {
+    by_id: HashMap<i64, Producer>,
+}
+
+impl Producers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, id: i64, producer: Producer) {
+        self.by_id.insert(id, producer);
+    }
+
+    /// Whether a batch fits. One of a producer that is not known (it expired, or retention removed its records) does:
+    /// refusing it would stop a producer that did nothing wrong.
+    pub(crate) fn check(
+        &self,
+        batch: &BatchHeader,
+        now_ms: i64,
+        expire_ms: i64,
+    ) -> Result<Verdict, SequenceError> {
+        if !batch.has_producer_id() {
+            return Ok(Verdict::Append);
+        }
+        let Some(known) = self.by_id.get(&batch.producer_id) else { return Ok(Verdict::Append) };
+        if batch.producer_epoch < known.epoch {
+            return Err(SequenceError::OldEpoch {
+                producer_id: batch.producer_id,
+                current: known.epoch,
+                found: batch.producer_epoch,
+            });
+        }
+        if batch.base_sequence < 0 {
+            return Ok(Verdict::Append);
+        }
+        let fits = |expected: i32| {
+            if batch.base_sequence == expected {
+                Ok(Verdict::Append)
+            } else {
+                Err(SequenceError::OutOfOrder {
+                    producer_id: batch.producer_id,
+                    expected,
+                    found: batch.base_sequence,
+                })
+            }
+        };
+        if batch.producer_epoch > known.epoch {
+            return fits(0);
+        }
+        let last_sequence = batch.last_sequence();
+        let same =
+            |b: &&BatchMark| b.first_sequence == batch.base_sequence && b.last_sequence == last_sequence;
+        if let Some(b) = known.batches.iter().rev().take(REMEMBERED).find(same) {
+            return Ok(Verdict::Duplicate { base_offset: b.base_offset, last_offset: b.last_offset });
+        }
+        match known.batches.last() {
+            None => Ok(Verdict::Append),
+            Some(_) if now_ms.saturating_sub(known.last_append_ms) > expire_ms => Ok(Verdict::Append),
+            Some(last) => fits(last.last_sequence.checked_add(1).unwrap_or(0)),
+        }
+    }
+
+    /// Notes a batch that was appended.
+    pub(crate) fn note(&mut self, batch: &BatchHeader, now_ms: i64) {
+        if !batch.has_producer_id() || batch.attributes.is_control() {
+            return;
+        }
+        let producer = self.by_id.entry(batch.producer_id).or_insert_with(|| Producer {
+            epoch: batch.producer_epoch,
+            last_append_ms: now_ms,
+            batches: Vec::new(),
+        });
+        if producer.epoch != batch.producer_epoch {
+            producer.epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.last_append_ms = now_ms;
+        if batch.base_sequence < 0 {
+            return;
+        }
+        if producer.batches.len() >= KEPT {
+            producer.batches.remove(0);
+        }
+        producer.batches.push(BatchMark {
+            first_sequence: batch.base_sequence,
+            last_sequence: batch.last_sequence(),
+            base_offset: batch.base_offset,
+            last_offset: batch.last_offset(),
+        });
+    }
+
+    /// Forgets batches at `end` and above.
+    pub(crate) fn truncate(&mut self, end: i64) {
+        for producer in self.by_id.values_mut() {
+            producer.batches.retain(|b| b.last_offset < end);
+        }
+    }
+
+    /// Forgets producers that sent nothing for `expire_ms` milliseconds.
+    pub(crate) fn expire(&mut self, now_ms: i64, expire_ms: i64) {
+        self.by_id.retain(|_, p| now_ms.saturating_sub(p.last_append_ms) <= expire_ms);
+    }
+
+    /// The producers by id, each as it stood when the log ended at `end`.
+    pub(crate) fn as_of(&self, end: i64) -> Vec<(i64, Producer)> {
+        let mut all: Vec<_> = self
+            .by_id
+            .iter()
+            .map(|(id, p)| {
+                let mut p = p.clone();
+                p.batches.retain(|b| b.last_offset < end);
+                (*id, p)
+            })
+            .collect();
+        all.sort_by_key(|(id, _)| *id);
+        all
+    }
+
+    pub(crate) fn infos(&self) -> Vec<ProducerInfo> {
+        let mut all: Vec<_> = self
+            .by_id
+            .iter()
+            .map(|(id, p)| ProducerInfo {
+                producer_id: *id,
+                producer_epoch: p.epoch,
+                last_sequence: p.batches.last().map_or(-1, |b| b.last_sequence),
+                last_timestamp: p.last_append_ms,
+                current_txn_start_offset: -1,
+                coordinator_epoch: -1,
+            })
+            .collect();
+        all.sort_by_key(|p| p.producer_id);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chronik_records::Attributes;
+
+    fn batch(epoch: i16, sequence: i32, count: i32, offset: i64) -> BatchHeader {
+        BatchHeader {
+            base_offset: offset,
+            batch_length: 49,
+            partition_leader_epoch: 0,
+            crc: 0,
+            attributes: Attributes(0),
+            last_offset_delta: count - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id: 7,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            record_count: count,
+        }
+    }
+
+    const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn duplicates_get_their_first_offset() {
+        let mut p = Producers::default();
+        for i in 0..12 {
+            let b = batch(0, i * 10, 10, 100 + i64::from(i) * 10);
+            assert_eq!(p.check(&b, 0, DAY), Ok(Verdict::Append));
+            p.note(&b, 0);
+        }
+        let again = batch(0, 70, 10, 0);
+        assert_eq!(p.check(&again, 0, DAY), Ok(Verdict::Duplicate { base_offset: 170, last_offset: 179 }));
+        assert!(matches!(
+            p.check(&batch(0, 60, 10, 0), 0, DAY),
+            Err(SequenceError::OutOfOrder { expected: 120, .. })
+        ));
+        assert!(matches!(p.check(&batch(0, 130, 1, 0), 0, DAY), Err(SequenceError::OutOfOrder { .. })));
+    }
+
+    #[test]
+    fn epochs_rise_and_begin_at_zero() {
+        let mut p = Producers::default();
+        p.note(&batch(3, 5, 1, 0), 0);
+        assert!(matches!(
+            p.check(&batch(2, 6, 1, 1), 0, DAY),
+            Err(SequenceError::OldEpoch { current: 3, found: 2, .. })
+        ));
+        assert!(matches!(
+            p.check(&batch(4, 6, 1, 1), 0, DAY),
+            Err(SequenceError::OutOfOrder { expected: 0, .. })
+        ));
+        assert_eq!(p.check(&batch(4, 0, 1, 1), 0, DAY), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn unknown_and_expired_producers_go_on() {
+        let mut p = Producers::default();
+        assert_eq!(p.check(&batch(0, 99, 1, 0), 0, DAY), Ok(Verdict::Append));
+        p.note(&batch(0, 99, 1, 0), 0);
+        assert_eq!(p.check(&batch(0, 200, 1, 1), DAY + 1, DAY), Ok(Verdict::Append));
+        p.expire(DAY + 1, DAY);
+        assert!(p.is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_back_can_be_sent_again() {
+        let mut p = Producers::default();
+        p.note(&batch(0, 0, 5, 0), 0);
+        p.note(&batch(0, 5, 5, 5), 0);
+        assert_eq!(p.as_of(5).first().map(|(_, p)| p.batches.len()), Some(1));
+        p.truncate(5);
+        assert_eq!(p.check(&batch(0, 5, 5, 5), 0, DAY), Ok(Verdict::Append));
+        assert_eq!(
+            p.check(&batch(0, 0, 5, 0), 0, DAY),
+            Ok(Verdict::Duplicate { base_offset: 0, last_offset: 4 })
+        );
+        assert!(p.check(&batch(0, 10, 5, 5), 0, DAY).is_err());
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        let mut p = Producers::default();
+        p.note(&batch(0, i32::MAX, 1, 0), 0);
+        assert_eq!(p.check(&batch(0, 0, 1, 1), 0, DAY), Ok(Verdict::Append));
     }
 }

@@ -1,0 +1,189 @@
+//! The thread that writes groups: what goes straight to segments first, then the journal, in one write.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::entry::{ENTRY_HEADER, JournalPosition, Kind, encode_file_header, encode_header};
+use super::queue::Group;
+use crate::core::{Core, TailGroup, count};
+use crate::disk::{DiskFile, OpenMode, is_full};
+use crate::listener::Progress;
+use crate::options::FlushMode;
+use crate::sync::Lock;
+
+/// What is said of appends that came after the storage failed.
+const TOO_LATE: &str = "the node's storage takes no more writes after an earlier failure";
+
+/// The journal file that is being written.
+#[derive(Default)]
+pub(crate) struct Journal {
+    file: Option<Arc<dyn DiskFile>>,
+    at: JournalPosition,
+    /// What the file says was flushed.
+    noted_flush: JournalPosition,
+}
+
+impl Core {
+    /// Writes groups until the queue is stopped.
+    pub(crate) fn run_writer(self: &Arc<Self>) {
+        while let Some(group) = self.queue.take() {
+            let mut journal = self.journal.hold();
+            self.write_group(&mut journal, group);
+        }
+    }
+
+    fn write_group(self: &Arc<Self>, journal: &mut Journal, mut group: Group) {
+        if self.is_poisoned() {
+            self.fail_group(group);
+            return;
+        }
+        let start = match self.try_write(journal, &group) {
+            Ok(start) => start,
+            Err((what, e)) if is_full(&e) => {
+                self.queue.release(&group);
+                self.out_of_space(vec![group], &what);
+                return;
+            }
+            Err((what, e)) => {
+                self.poison(&format!("{what} failed: {e}"));
+                self.fail_group(group);
+                return;
+            }
+        };
+        count(&self.counters.groups, 1);
+        let tail_bytes = self.keep_tails(&group, start);
+        self.queue.release(&group);
+        let progress: Vec<Progress> = group.parts.drain(..).map(|p| (p.partition, p.end)).collect();
+        self.listener.on_written(&progress);
+        if self.flush_mode() == FlushMode::Os {
+            for (partition, end) in &progress {
+                partition.note_flushed(*end);
+            }
+            self.listener.on_flushed(&progress);
+        }
+        let now = self.clock.monotonic_ms();
+        if !self.flush.note_written(&progress, group.last_sequence, journal.at, now) {
+            let failed: Vec<Progress> =
+                progress.iter().map(|(p, _)| (p.clone(), p.flushed_offset())).collect();
+            self.listener.on_failed(&failed, TOO_LATE);
+        }
+        if tail_bytes > 0 {
+            self.tails.hold().push_back(TailGroup { progress });
+        }
+        let written = group.journal_bytes + group.batch_bytes;
+        self.queue.recycle(group);
+        self.after_write(written);
+    }
+
+    /// A group that came too late.
+    fn fail_group(&self, group: Group) {
+        let failed: Vec<Progress> = group
+            .parts
+            .into_iter()
+            .map(|p| {
+                let from = p.partition.flushed_offset();
+                (p.partition, from)
+            })
+            .collect();
+        self.listener.on_failed(&failed, TOO_LATE);
+    }
+
+    /// Limits that a write may have reached.
+    fn after_write(&self, written: u64) {
+        let unspilled = self.unspilled.load(Ordering::Relaxed);
+        let limit = self.memory_limit();
+        let journal = self.journal_since_checkpoint.load(Ordering::Relaxed);
+        if journal >= self.checkpoint_bytes() {
+            self.ask_keeper(|k| k.checkpoint = true);
+        } else if unspilled > limit / 2 {
+            self.ask_keeper(|k| k.spill = true);
+        }
+        if let Some(free) = self.space.wrote(&*self.disk, &self.root, written) {
+            self.refuse_for_space(free);
+        }
+        self.check_relief();
+    }
+
+    /// Bytes of journal after which a checkpoint is made.
+    pub(crate) fn checkpoint_bytes(&self) -> u64 {
+        4 * self.space.journal_file_bytes(&self.options)
+    }
+
+    /// Writes a group; gives where its first entry is in the journal.
+    fn try_write(&self, journal: &mut Journal, group: &Group) -> Result<u64, (String, io::Error)> {
+        for direct in &group.directs {
+            let Some(part) = group.parts.get(direct.part as usize) else { continue };
+            let file = part.partition.segment_file(direct.segment, OpenMode::Create).map_err(|e| {
+                (format!("opening segment {} of {}", direct.segment, part.partition.key()), e)
+            })?;
+            let body = direct.body.get(16..).unwrap_or_default();
+            let mut slices = [IoSlice::new(&direct.prefix), IoSlice::new(body)];
+            file.write_at(&mut slices, direct.position).map_err(|e| {
+                (format!("writing to segment {} of {}", direct.segment, part.partition.key()), e)
+            })?;
+            count(&self.counters.segment_bytes, direct.body.len() as u64);
+            self.flush.note_direct(&part.partition, direct.segment, &file);
+        }
+        let failed = |e: io::Error| (format!("writing journal file {}", group.file), e);
+        if journal.file.is_none() || journal.at.file != group.file {
+            let path = self.journal_path(group.file);
+            let file = self.disk.open(&path, OpenMode::Create).map_err(failed)?;
+            let header = encode_file_header(group.file);
+            file.write_at(&mut [IoSlice::new(&header)], 0).map_err(failed)?;
+            journal.at = JournalPosition { file: group.file, position: header.len() as u64 };
+            journal.noted_flush = JournalPosition::default();
+            self.flush.note_journal(group.file, &file);
+            journal.file = Some(file);
+        }
+        let Some(file) = journal.file.clone() else { return Ok(0) };
+        let mut slices = Vec::with_capacity(group.chunks.len() + 1);
+        // What was flushed so far is noted with the next write: it tells damage from a torn end.
+        let flushed = self.flush.journal_flushed();
+        let mut mark = [0; ENTRY_HEADER + 8];
+        let mut before = 0;
+        if flushed > journal.noted_flush {
+            let place = if flushed.file == group.file { flushed.position } else { 0 };
+            let payload = place.to_le_bytes();
+            mark[..ENTRY_HEADER].copy_from_slice(&encode_header(group.file, Kind::Flushed, 0, 8, &payload));
+            mark[ENTRY_HEADER..].copy_from_slice(&payload);
+            before = mark.len() as u64;
+            slices.push(IoSlice::new(&mark));
+        }
+        slices.extend(group.chunks.iter().map(|c| IoSlice::new(c)));
+        if let Err(e) = file.write_at(&mut slices, journal.at.position) {
+            // Part of the group may be in the file. It is failed, so a restart must not find it.
+            if is_full(&e) {
+                let _ = file.set_len(journal.at.position);
+            }
+            return Err(failed(e));
+        }
+        if before > 0 {
+            journal.noted_flush = flushed;
+        }
+        let start = journal.at.position + before;
+        journal.at.position = start + group.journal_bytes;
+        let bytes = before + group.journal_bytes;
+        count(&self.counters.journal_bytes, bytes);
+        count(&self.journal_since_checkpoint, bytes);
+        Ok(start)
+    }
+
+    /// Puts the group's batches into their logs' tails in memory; gives how many bytes they take.
+    fn keep_tails(self: &Arc<Self>, group: &Group, start: u64) -> u64 {
+        let mut total = 0;
+        // Where each entry ends in the file: entries are in the order in which they lie there.
+        let mut ends = Vec::with_capacity(group.entries.len());
+        let mut at = start;
+        for entry in &group.entries {
+            at += u64::from(entry.length);
+            ends.push(at);
+        }
+        for part in &group.parts {
+            total += part.partition.keep_tail(part, group, &ends);
+        }
+        count(&self.tail_bytes, total);
+        count(&self.unspilled, total);
+        total
+    }
+}

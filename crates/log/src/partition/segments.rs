@@ -1,0 +1,258 @@
+//! The partition's files.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{PartitionLog, State};
+use crate::disk::{DiskFile, OpenMode};
+use crate::error::LogError;
+use crate::files::{FileKey, FileKind};
+use crate::index::{self, ENTRY_SIZE, Index, IndexFault};
+use crate::segment::{Sealed, index_name, log_name, parse_log_name, partition_dir};
+
+/// A stored part of the log: one segment, as far as it is in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredSegment {
+    pub(crate) base: i64,
+    /// Bytes of whole batches.
+    pub(crate) size: u64,
+    /// Offset after its last batch, or one that no batch lies between it and.
+    pub(crate) end: i64,
+    /// Entries of its index.
+    pub(crate) index_count: u64,
+    pub(crate) sealed: bool,
+}
+
+impl PartitionLog {
+    pub(crate) fn dir(&self) -> PathBuf {
+        partition_dir(&self.core.root, &self.key.to_string())
+    }
+
+    pub(crate) fn segment_path(&self, segment: i64) -> PathBuf {
+        self.dir().join(log_name(segment))
+    }
+
+    pub(crate) fn file_key(&self, segment: i64, kind: FileKind) -> FileKey {
+        FileKey { partition: self.serial, segment, kind }
+    }
+
+    /// The file of a segment. Not to be called under the state's lock.
+    pub(crate) fn segment_file(&self, segment: i64, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let disk = &*self.core.disk;
+        self.core.files.get(disk, self.file_key(segment, FileKind::Log), mode, || {
+            let path = self.segment_path(segment);
+            if mode == OpenMode::Create && !disk.exists(&path) {
+                disk.create_dir_all(&self.dir())?;
+                self.lock().new_segments.push(segment);
+            }
+            Ok(path)
+        })
+    }
+
+    pub(crate) fn index_file(&self, segment: i64, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let disk = &*self.core.disk;
+        self.core.files.get(disk, self.file_key(segment, FileKind::Index), mode, || {
+            Ok(self.dir().join(index_name(segment)))
+        })
+    }
+
+    /// Flushes the names of new files, if segment `segment` is one.
+    pub(crate) fn sync_new_files(&self, segment: i64) -> io::Result<()> {
+        let new = {
+            let state = self.lock();
+            state.new_segments.contains(&segment).then(|| state.new_segments.clone())
+        };
+        let Some(new) = new else { return Ok(()) };
+        self.core.disk.sync_dir(&self.dir())?;
+        self.core.disk.sync_dir(&self.core.root.join("partitions"))?;
+        self.lock().new_segments.retain(|s| !new.contains(s));
+        Ok(())
+    }
+
+    /// Cuts what lies behind the end of a segment that gets no more batches: left there by something that was taken back.
+    pub(crate) fn cut_segment(&self, segment: i64, size: u64) -> io::Result<()> {
+        let file = self.segment_file(segment, OpenMode::Create)?;
+        if file.len()? > size {
+            file.set_len(size)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the older segments are known. They are looked for in the partition's folder the first time.
+    pub(crate) fn ensure_listed(&self) -> Result<(), LogError> {
+        if self.lock().listed {
+            return Ok(());
+        }
+        let _io = self.lock_io();
+        self.ensure_listed_locked()
+    }
+
+    /// The same, for a caller that holds the I/O lock.
+    pub(crate) fn ensure_listed_locked(&self) -> Result<(), LogError> {
+        let (active, known) = {
+            let state = self.lock();
+            if state.listed {
+                return Ok(());
+            }
+            let active = state.sealed.first().map_or(state.stored.segment, |s| s.base);
+            (active, state.stored.sealed_bytes)
+        };
+        let dir = self.dir();
+        let io = |e| LogError::io("list", &dir)(e);
+        crate::cleaner::finish_swaps(&*self.core.disk, &dir).map_err(io)?;
+        let mut found = Vec::new();
+        for base in self.core.disk.list(&dir).map_err(io)?.iter().filter_map(|n| parse_log_name(n)) {
+            if base < active {
+                let path = self.segment_path(base);
+                let size = self.core.disk.file_len(&path).map_err(LogError::io("look at", path))?;
+                found.push(Sealed { base, size, max_timestamp: None });
+            }
+        }
+        found.sort_by_key(|s| s.base);
+        let mut state = self.lock();
+        let newer: u64 = state.sealed.iter().map(|s| s.size).sum();
+        let older: u64 = found.iter().map(|s| s.size).sum();
+        if older + newer != known {
+            tracing::warn!(
+                "partition {}: its older segments have {} bytes where {known} were noted",
+                self.key,
+                older + newer
+            );
+            state.stored.sealed_bytes = older + newer;
+            self.recount(&state);
+        }
+        found.extend(state.sealed.drain(..));
+        state.sealed = found;
+        state.listed = true;
+        Ok(())
+    }
+
+    /// Counts the log's bytes anew.
+    pub(crate) fn recount(&self, state: &State) {
+        let waiting: u64 = state.tail.iter().skip(state.spilled).map(|b| u64::from(b.size)).sum();
+        let size = state.stored.sealed_bytes + state.stored.position + waiting;
+        self.size.store(size, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The stored segments, the oldest first.
+    pub(crate) fn stored_segments(&self) -> Result<(Vec<StoredSegment>, u64), LogError> {
+        self.ensure_listed()?;
+        let state = self.lock();
+        let mut all = Vec::with_capacity(state.sealed.len() + 1);
+        for (i, s) in state.sealed.iter().enumerate() {
+            let end = state.sealed.get(i + 1).map_or(state.stored.segment, |next| next.base);
+            all.push(StoredSegment { base: s.base, size: s.size, end, index_count: 0, sealed: true });
+        }
+        if state.stored.position > 0 {
+            all.push(state.stored_active());
+        }
+        Ok((all, state.version))
+    }
+
+    /// Asks the index of a stored segment; makes it again if it is missing or damaged.
+    pub(crate) fn with_index<T>(
+        &self,
+        segment: &StoredSegment,
+        ask: impl Fn(&Index<'_>) -> Result<T, IndexFault>,
+    ) -> Result<T, LogError> {
+        let path = self.dir().join(index_name(segment.base));
+        for attempt in 0..2 {
+            let asked = self.try_index(segment, &ask);
+            match asked {
+                Ok(answer) => return Ok(answer),
+                Err(IndexFault::Io(e)) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::io("read", &path)(e));
+                }
+                Err(_) if attempt == 0 => self.rebuild_index(segment)?,
+                Err(_) => {}
+            }
+        }
+        Err(LogError::Damaged { path, position: 0, what: "the index can't be made again".to_owned() })
+    }
+
+    fn try_index<T>(
+        &self,
+        segment: &StoredSegment,
+        ask: impl Fn(&Index<'_>) -> Result<T, IndexFault>,
+    ) -> Result<T, IndexFault> {
+        if !segment.sealed && segment.index_count == 0 {
+            return ask(&Index::new(&crate::disk::NoFile, segment.base, 0));
+        }
+        let file = self.index_file(segment.base, OpenMode::Read).map_err(IndexFault::Io)?;
+        let count = if segment.sealed {
+            let count = file.len().map_err(IndexFault::Io)? / ENTRY_SIZE;
+            // A sealed segment's index ends with the segment's end.
+            let last = Index::new(&*file, segment.base, count).last()?;
+            if last.is_none_or(|e| e.position != segment.size) {
+                return Err(IndexFault::Bad);
+            }
+            count
+        } else {
+            segment.index_count
+        };
+        ask(&Index::new(&*file, segment.base, count))
+    }
+
+    /// Makes a segment's index again from the segment.
+    pub(crate) fn rebuild_index(&self, segment: &StoredSegment) -> Result<(), LogError> {
+        let _io = self.lock_io();
+        let path = self.segment_path(segment.base);
+        let (interval, still) = {
+            let state = self.lock();
+            let same = if segment.sealed {
+                state.sealed.iter().any(|s| s.base == segment.base && s.size == segment.size)
+            } else {
+                state.stored.segment == segment.base && state.stored.position >= segment.size
+            };
+            (state.options.index_interval_bytes, same.then_some(state.stored))
+        };
+        // Somebody else changed the segment meanwhile: the next attempt sees that.
+        let Some(stored) = still else { return Ok(()) };
+        let size = if segment.sealed { segment.size } else { stored.position };
+        tracing::warn!("making the index of {} again", path.display());
+        let log = self.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
+        let (bytes, cursor) = index::rebuild(&*log, segment.base, size, interval, segment.sealed)
+            .map_err(|fault| self.damage(fault.into_error(&path)))?;
+        let index_path = self.dir().join(index_name(segment.base));
+        let written = self
+            .index_file(segment.base, OpenMode::Create)
+            .and_then(|file| index::write(&*file, &bytes))
+            .map_err(LogError::io("write", index_path));
+        let mut state = self.lock();
+        if !segment.sealed && state.stored.segment == segment.base {
+            state.stored.index = cursor;
+        }
+        written
+    }
+
+    /// Takes the partition offline if `error` says that its data is damaged.
+    pub(crate) fn damage(&self, error: LogError) -> LogError {
+        if matches!(error, LogError::Damaged { .. }) {
+            self.take_offline(&error.to_string());
+        }
+        error
+    }
+
+    /// Removes the files of a segment that is no longer in the log.
+    pub(crate) fn remove_segment(&self, base: i64) -> io::Result<()> {
+        self.core.files.forget(self.file_key(base, FileKind::Log));
+        self.core.files.forget(self.file_key(base, FileKind::Index));
+        let dir = self.dir();
+        self.core.disk.remove(&dir.join(index_name(base)))?;
+        self.core.disk.remove(&dir.join(log_name(base)))
+    }
+}
+
+impl State {
+    /// The last stored segment.
+    pub(crate) fn stored_active(&self) -> StoredSegment {
+        StoredSegment {
+            base: self.stored.segment,
+            size: self.stored.position,
+            end: self.stored.end,
+            index_count: self.stored.index.count,
+            sealed: false,
+        }
+    }
+}
