@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::fetch_wait::{FetchWait, Moved};
 use crate::metadata::{Metadata, MetadataError, Registration};
 use crate::metrics::Metrics;
 use crate::partition::{Acks, AppendTime, Partition};
+use crate::producer_ids::ProducerIds;
 use crate::random;
 use crate::sync::Share;
 use crate::topics::Topics;
@@ -43,6 +45,9 @@ pub struct Broker {
     pub(crate) completions: Arc<Completions>,
     pub(crate) topics: Topics,
     pub(crate) metadata: Metadata,
+    pub(crate) producer_ids: ProducerIds,
+    /// The data directory.
+    pub(crate) data_path: PathBuf,
     pub(crate) metrics: Metrics,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) waits: Waits,
@@ -102,6 +107,7 @@ impl Broker {
             journal_segment_bytes: config.journal_segment_bytes,
             journal_memory_bytes: config.journal_memory_bytes,
             checkpoint_interval_ms: config.checkpoint_interval_ms,
+            retention_check_ms: config.log_retention_check_interval_ms,
             max_open_files: config.max_open_files,
             direct_bytes: config.journal_direct_bytes,
             producer_id_expiration_ms: config.producer_id_expiration_ms,
@@ -124,6 +130,8 @@ impl Broker {
             completions,
             topics: Topics::default(),
             metadata,
+            producer_ids: ProducerIds::default(),
+            data_path,
             metrics: Metrics::new(api::TABLE.iter().map(|row| row.key)),
             fetch_sessions: SessionCache::new(
                 config.max_incremental_fetch_session_cache_slots,

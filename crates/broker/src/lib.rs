@@ -4,10 +4,13 @@
 //! file in `api/` that has its key. Handlers fix the order before they return; what has to wait is a future.
 
 mod api;
+mod assignment;
 mod authorized;
 mod broker;
 mod call;
+mod compatibility;
 mod completions;
+mod config_resource;
 mod connection;
 mod dispatch;
 mod fetch;
@@ -18,14 +21,17 @@ mod metrics;
 mod outcome;
 mod partition;
 mod produce_wait;
+mod producer_ids;
 mod random;
 mod rate_limit;
+mod refusal;
 mod sync;
 mod topic_settings;
 mod topics;
 mod waits;
 
 pub use broker::{Broker, BrokerError, BrokerOptions};
+pub use compatibility::render as compatibility;
 pub use connection::{ClientSoftware, ConnectionContext};
 pub use metadata::MetadataError;
 pub use outcome::{CloseReason, Outcome, Response};

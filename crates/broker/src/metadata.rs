@@ -59,7 +59,8 @@ impl Metadata {
     pub(crate) fn open(data_dir: &Path, registration: Registration<'_>) -> Result<Self, MetadataError> {
         let Registration { node_id, rack, clock, durable } = registration;
         let identity = Identity::read(data_dir, node_id)?;
-        let options = StoreOptions { flush: durable, existing: identity.is_some(), ..StoreOptions::default() };
+        let options =
+            StoreOptions { flush: durable, existing: identity.is_some(), ..StoreOptions::default() };
         let (mut store, recovery) = MetaStore::open(&data_dir.join("meta"), options)?;
         if let Some(cut) = recovery.cut {
             tracing::warn!(

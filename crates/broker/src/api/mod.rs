@@ -5,6 +5,19 @@ pub(crate) mod p01_fetch;
 pub(crate) mod p02_list_offsets;
 pub(crate) mod p03_metadata;
 pub(crate) mod p18_api_versions;
+pub(crate) mod p19_create_topics;
+pub(crate) mod p20_delete_topics;
+pub(crate) mod p21_delete_records;
+pub(crate) mod p22_init_producer_id;
+pub(crate) mod p23_offset_for_leader_epoch;
+pub(crate) mod p32_describe_configs;
+pub(crate) mod p33_alter_configs;
+pub(crate) mod p35_describe_log_dirs;
+pub(crate) mod p37_create_partitions;
+pub(crate) mod p44_incremental_alter_configs;
+pub(crate) mod p60_describe_cluster;
+pub(crate) mod p61_describe_producers;
+pub(crate) mod p75_describe_topic_partitions;
 
 use std::ops::RangeInclusive;
 
@@ -35,6 +48,19 @@ pub(crate) static TABLE: &[Served] = &[
     served(ApiKey::ListOffsets, 1..=11, p02_list_offsets::handle),
     served(ApiKey::Metadata, 0..=13, p03_metadata::handle),
     served(ApiKey::ApiVersions, 0..=4, p18_api_versions::handle),
+    served(ApiKey::CreateTopics, 2..=7, p19_create_topics::handle),
+    served(ApiKey::DeleteTopics, 1..=6, p20_delete_topics::handle),
+    served(ApiKey::DeleteRecords, 0..=2, p21_delete_records::handle),
+    served(ApiKey::InitProducerId, 0..=6, p22_init_producer_id::handle),
+    served(ApiKey::OffsetForLeaderEpoch, 2..=4, p23_offset_for_leader_epoch::handle),
+    served(ApiKey::DescribeConfigs, 1..=4, p32_describe_configs::handle),
+    served(ApiKey::AlterConfigs, 0..=2, p33_alter_configs::handle),
+    served(ApiKey::DescribeLogDirs, 1..=5, p35_describe_log_dirs::handle),
+    served(ApiKey::CreatePartitions, 0..=3, p37_create_partitions::handle),
+    served(ApiKey::IncrementalAlterConfigs, 0..=1, p44_incremental_alter_configs::handle),
+    served(ApiKey::DescribeCluster, 0..=2, p60_describe_cluster::handle),
+    served(ApiKey::DescribeProducers, 0..=0, p61_describe_producers::handle),
+    served(ApiKey::DescribeTopicPartitions, 0..=0, p75_describe_topic_partitions::handle),
 ];
 
 /// The row of a key.

@@ -1,0 +1,38 @@
+//! InitProducerId (22), versions 0 to 6: an id for an idempotent producer (KIP-98).
+//!
+//! Always a new id with epoch 0, also for a producer that names one that it has (KIP-360): as in Kafka, only transactional ids
+//! keep theirs. Gap: a transactional id is refused with `UNSUPPORTED_VERSION`, which clients take as fatal; transactions are not
+//! served yet.
+
+use chronik_base::ErrorCode;
+use chronik_protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use chronik_protocol::{Decode, DecodeError, Reader};
+
+use crate::call::Call;
+use crate::outcome::Outcome;
+
+pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
+    let request = InitProducerIdRequest::decode(reader, call.version)?;
+    if let Some(id) = request.transactional_id {
+        let error = if id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::UnsupportedVersion };
+        return Ok(call.ready(&refused(error)));
+    }
+    let broker = call.broker.clone();
+    Ok(call.spawn(async move {
+        match broker.producer_ids.next(&broker.metadata).await {
+            Ok(producer_id) => {
+                InitProducerIdResponse { producer_id, producer_epoch: 0, ..InitProducerIdResponse::default() }
+            }
+            Err(error) => refused(error),
+        }
+    }))
+}
+
+fn refused(error: ErrorCode) -> InitProducerIdResponse {
+    InitProducerIdResponse {
+        error_code: error.code(),
+        producer_id: -1,
+        producer_epoch: -1,
+        ..InitProducerIdResponse::default()
+    }
+}

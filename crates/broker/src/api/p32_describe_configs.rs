@@ -1,0 +1,77 @@
+//! DescribeConfigs (32), versions 1 to 4: the settings of topics and of this node, with their sources and synonyms (KIP-226, KIP-569).
+//!
+//! A broker resource without a name has what was altered for all nodes. A list of names, if it is not empty, picks settings. Gaps: broker
+//! loggers, client metrics and groups have no settings here and are refused with `INVALID_REQUEST`.
+
+use chronik_config::{Described, describe_cluster_defaults, describe_node, describe_topic};
+use chronik_meta::Image;
+use chronik_protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
+    DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use chronik_protocol::{Decode, DecodeError, Reader, Str};
+
+use crate::Broker;
+use crate::call::Call;
+use crate::config_resource::Resource;
+use crate::outcome::Outcome;
+use crate::refusal::{Refusal, outcome_of};
+
+pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
+    let request = DescribeConfigsRequest::decode(reader, call.version)?;
+    let image = call.broker.metadata.image();
+    let results = request.resources.iter().map(|resource| {
+        let described = describe(call.broker, &image, resource);
+        let (error_code, error_message) = outcome_of(&described);
+        let wanted = resource.configuration_keys.as_ref().filter(|names| !names.is_empty());
+        let configs = described
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|described| wanted.is_none_or(|names| names.iter().any(|name| **name == *described.name)))
+            .map(|described| entry(described, &request));
+        DescribeConfigsResult {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            configs: configs.collect(),
+        }
+    });
+    let results = results.collect();
+    Ok(call.ready(&DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }))
+}
+
+fn describe(
+    broker: &Broker,
+    image: &Image,
+    wanted: &DescribeConfigsResource,
+) -> Result<Vec<Described>, Refusal> {
+    let resource = Resource::find(broker, image, wanted.resource_type, &wanted.resource_name)?;
+    let current = resource.current(broker, image);
+    let settings = &broker.dynamic().settings;
+    Ok(match resource {
+        Resource::Topic(_) => describe_topic(&current, settings),
+        Resource::Node => describe_node(settings),
+        Resource::AllNodes => describe_cluster_defaults(&current),
+    })
+}
+
+fn entry(described: Described, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {
+    let synonyms = described.synonyms.into_iter().filter(|_| request.include_synonyms);
+    DescribeConfigsResourceResult {
+        name: Str::from(described.name),
+        value: described.value.map(Str::from),
+        read_only: described.read_only,
+        config_source: described.source as i8,
+        is_sensitive: false,
+        synonyms: synonyms
+            .map(|synonym| DescribeConfigsSynonym {
+                name: Str::from(synonym.name),
+                value: Some(Str::from(synonym.value)),
+                source: synonym.source as i8,
+            })
+            .collect(),
+        config_type: described.config_type,
+        documentation: request.include_documentation.then(|| Str::from(described.documentation)),
+    }
+}

@@ -1,0 +1,86 @@
+//! `docs/compatibility.md`, made from the table of what is served.
+
+use std::fmt::Write;
+
+use chronik_protocol::ApiKey;
+
+use crate::api::TABLE;
+
+/// APIs that only Kafka's own brokers and controllers use among themselves: no client asks for them.
+fn is_between_nodes(key: ApiKey) -> bool {
+    matches!(
+        key.name(),
+        "LeaderAndIsr"
+            | "StopReplica"
+            | "UpdateMetadata"
+            | "ControlledShutdown"
+            | "WriteTxnMarkers"
+            | "Vote"
+            | "BeginQuorumEpoch"
+            | "EndQuorumEpoch"
+            | "AlterPartition"
+            | "Envelope"
+            | "FetchSnapshot"
+            | "BrokerRegistration"
+            | "BrokerHeartbeat"
+            | "AllocateProducerIds"
+            | "ControllerRegistration"
+            | "AssignReplicasToDirs"
+            | "InitializeShareGroupState"
+            | "ReadShareGroupState"
+            | "WriteShareGroupState"
+            | "DeleteShareGroupState"
+            | "ReadShareGroupStateSummary"
+            | "UpdateRaftVoter"
+    )
+}
+
+/// The page, as Markdown.
+pub fn render() -> String {
+    let mut page = String::from(
+        "# Compatibility\n\n\
+         What this broker serves of Kafka's protocol. The page is made from the table that ApiVersions answers from and that requests are\n\
+         dispatched through (`crates/broker/src/api/mod.rs`); a test compares them. Each handler's file says how it behaves and what it\n\
+         leaves out.\n\n\
+         ## Served\n| key | API | versions |\n|---:|---|---|\n",
+    );
+    for row in TABLE {
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            page,
+            "| {} | {} | {}–{} |",
+            row.key as i16,
+            row.key.name(),
+            row.versions.start(),
+            row.versions.end()
+        );
+    }
+    page.push_str(
+        "\nRecord batches are format v2 (Kafka 0.11 and later), stored as the producer sent them, in every compression of Kafka. Older message\n\
+         formats are refused with `UNSUPPORTED_FOR_MESSAGE_FORMAT`.\n\n\
+         ## Not yet served\nA request for one of these closes the connection, as Kafka does with what it does not know; clients see from ApiVersions that\n\
+         they are not there.\n\n",
+    );
+    let absent =
+        ApiKey::ALL.iter().filter(|key| crate::api::find(**key).is_none() && !is_between_nodes(**key));
+    let names: Vec<String> = absent.map(|key| format!("{} ({})", key.name(), *key as i16)).collect();
+    page.push_str(&names.join(", "));
+    page.push_str(".\n\nAPIs that Kafka's nodes use among themselves are not part of a client's protocol and are left out here.\n\n");
+    page.push_str(DEPARTURES);
+    page
+}
+
+const DEPARTURES: &str = "\
+## Where it departs from Apache Kafka
+| what | here | why |
+|---|---|---|
+| `acks=all` | answered after a flush to disk (`flush=os` is Kafka's way) | an acknowledgement should survive a power loss |
+| high watermark | what is flushed, not what is written | a consumer never reads what a power loss could take back |
+| ListOffsets \"latest\" | flushes first where records wait for it | what was acknowledged with `acks=1` a moment ago is counted |
+| `group.initial.rebalance.delay.ms` | 100 ms instead of 3 s | the first message of a new group should not take seconds |
+| Metadata of a topic that is created on the way | answered as it then is, not with `LEADER_NOT_AVAILABLE` | clients need not ask twice |
+| advertised address | where nothing is set, the address by which the connection came | no advertised-listeners setting in the ordinary cases |
+| producer state that is gone (expired, or its records removed) | the producer goes on, as in Kafka since 2.5 | an idle producer must not fail |
+| attribute bits of a batch that no client may set | refused with `INVALID_RECORD` | they would be read as the broker's own |
+| produce to `__consumer_offsets` | refused with `INVALID_TOPIC_EXCEPTION`, whoever asks | a record there is read as a commit |
+";
