@@ -29,7 +29,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("chronik-http", &["chronik-base", "chronik-broker"]),
     (
         "chronik-node",
-        &["chronik-base", "chronik-protocol", "chronik-config", "chronik-broker", "chronik-http"],
+        &[
+            "chronik-base",
+            "chronik-protocol",
+            "chronik-config",
+            // For the lock of the data directory and the report of its recovery.
+            "chronik-log",
+            "chronik-broker",
+            "chronik-http",
+        ],
     ),
     ("chronik-client", &["chronik-base", "chronik-protocol", "chronik-records"]),
     (

@@ -80,14 +80,20 @@ impl Verifier {
         let consumer: BaseConsumer = config.create().context("making the consumer")?;
         let mut assignment = TopicPartitionList::new();
         let mut ends = Vec::new();
-        for state in &mut self.targets {
-            state.read.resize_with(ledgers.len(), Vec::new);
-            state.checked.resize(ledgers.len(), 0);
+        self.prepare(ledgers.len());
+        for state in &self.targets {
             let Target { topic, partition } = state.target;
             let (_, end) = consumer
                 .fetch_watermarks(topic, partition, PATIENCE)
                 .with_context(|| format!("asking for the end of {topic}-{partition}"))?;
             assignment.add_partition_offset(topic, partition, Offset::Offset(state.next_offset))?;
+            if end < state.next_offset {
+                let detail = format!(
+                    "{topic}-{partition} ends at {end}, but was read up to {} before",
+                    state.next_offset
+                );
+                Findings::add(&mut findings.lost, &mut findings.details, detail);
+            }
             ends.push(end);
         }
         consumer.assign(&assignment).context("assigning the partitions")?;
@@ -110,10 +116,22 @@ impl Verifier {
                 None => {}
             }
         }
+        self.find_lost(ledgers, findings);
+        Ok(())
+    }
+
+    /// Makes room for what this many producers sent.
+    fn prepare(&mut self, producers: usize) {
+        for state in &mut self.targets {
+            state.read.resize_with(producers, Vec::new);
+            state.checked.resize(producers, 0);
+        }
+    }
+
+    fn find_lost(&mut self, ledgers: &[impl Deref<Target = Ledger>], findings: &mut Findings) {
         for (index, state) in self.targets.iter_mut().enumerate() {
             state.find_lost(index, ledgers, findings);
         }
-        Ok(())
     }
 
     fn behind(&self, ends: &[i64]) -> String {
@@ -238,4 +256,78 @@ fn is_transient(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    const SEED: u64 = 9;
+    const TARGET: Target<'static> = Target { topic: "t", partition: 0 };
+
+    /// One producer that was acknowledged three records at the offsets 0 to 2.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(1);
+        for sequence in 0..3 {
+            ledger.sent(0);
+            ledger.settled(0, sequence, Fate::Acknowledged(Some(sequence as i64)));
+        }
+        ledger
+    }
+
+    fn bytes(sequence: u64) -> Vec<u8> {
+        record::encode(SEED, Identity { producer: 0, target: 0, sequence })
+    }
+
+    /// Lost, invented, duplicates, out of order after reading these values in this order.
+    fn found(values: &[Vec<u8>]) -> [u64; 4] {
+        let ledgers = [&ledger()];
+        let mut verifier = Verifier::new(&[TARGET], SEED);
+        verifier.prepare(ledgers.len());
+        let mut findings = Findings::default();
+        for (offset, value) in values.iter().enumerate() {
+            let message = OwnedMessage::new(
+                Some(value.clone()),
+                None,
+                TARGET.topic.to_owned(),
+                Timestamp::NotAvailable,
+                TARGET.partition,
+                offset as i64,
+                None,
+            );
+            verifier.take(&message, &ledgers, &mut findings);
+        }
+        verifier.find_lost(&ledgers, &mut findings);
+        [findings.lost, findings.invented, findings.duplicates, findings.out_of_order]
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_is_there_is_clean() {
+        assert_eq!(found(&[bytes(0), bytes(1), bytes(2)]), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_cut_tail_is_a_loss() {
+        assert_eq!(found(&[bytes(0), bytes(1)]), [1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_record_that_is_there_twice_is_a_duplicate() {
+        assert_eq!(found(&[bytes(0), bytes(1), bytes(2), bytes(2)]), [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn two_records_in_the_wrong_order_are_also_not_where_the_answers_said() {
+        assert_eq!(found(&[bytes(0), bytes(2), bytes(1)]), [2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn changed_and_unsent_records_are_invented() {
+        let mut changed = bytes(2);
+        changed[10] ^= 1;
+        assert_eq!(found(&[bytes(0), bytes(1), changed]), [1, 1, 0, 0]);
+        assert_eq!(found(&[bytes(0), bytes(1), bytes(2), bytes(3)]), [0, 1, 0, 0]);
+    }
 }
