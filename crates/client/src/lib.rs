@@ -11,6 +11,8 @@ mod partitioner;
 mod produce;
 mod read;
 
+/// The messages that can be sent, for those who build requests.
+pub use chronik_protocol as protocol;
 pub use client::{Client, Options, PartitionMetadata, To, TopicMetadata};
 pub use error::{ClientError, Unreachable};
 pub use partitioner::partition_for_key;

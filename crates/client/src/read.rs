@@ -61,6 +61,8 @@ impl Client {
         loop {
             let leader = self.leader(topic, partition).await?;
             let request = ListOffsetsRequest {
+                // No replica but a client; the default is the id of a broker.
+                replica_id: -1,
                 topics: vec![ListOffsetsTopic {
                     name: Str::from(topic),
                     partitions: vec![ListOffsetsPartition {

@@ -180,6 +180,7 @@ fn answer(frame: Bytes, state: &mut State) -> Vec<Chunk> {
         }
         ApiKey::ListOffsets => {
             let request = ListOffsetsRequest::decode(&mut reader, version).unwrap();
+            assert_eq!(request.replica_id, -1);
             let end = state.log.last().map_or(0, |(next, _)| *next);
             let offset = match request.topics[0].partitions[0].timestamp {
                 LATEST => end,

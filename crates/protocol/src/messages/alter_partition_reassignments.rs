@@ -102,7 +102,7 @@ impl Encode for ReassignableTopic {
 pub struct ReassignablePartition {
     /// The partition's index.
     pub partition_index: i32,
-    /// Ids of the replicas.
+    /// The replicas that the partition is to have; null to cancel its reassignment.
     pub replicas: Option<Vec<i32>>,
 }
 

@@ -13,9 +13,9 @@ pub struct ApiVersionsRequest {
     pub client_software_name: Str,
     /// The version of the client's library. From version 3 on.
     pub client_software_version: Str,
-    /// The cluster's id. From version 5 on.
+    /// The cluster that the client means to talk to; null if it does not know. From version 5 on.
     pub cluster_id: Option<Str>,
-    /// The broker's id. From version 5 on.
+    /// The broker that the client means to talk to, -1 if it does not know. From version 5 on.
     pub node_id: i32,
 }
 

@@ -57,7 +57,7 @@ pub struct CreatePartitionsTopic {
     pub name: Str,
     /// The count of partitions that the topic is to have in all.
     pub count: i32,
-    /// The assignments.
+    /// The replicas of each new partition; null to let the broker place them.
     pub assignments: Option<Vec<CreatePartitionsAssignment>>,
 }
 

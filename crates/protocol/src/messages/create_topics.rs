@@ -66,7 +66,7 @@ pub struct CreatableTopic {
     pub num_partitions: i32,
     /// The count of replicas; -1 for the broker's default, or where the assignments give it.
     pub replication_factor: i16,
-    /// The assignments.
+    /// The replicas of each partition; empty to let the broker place them.
     pub assignments: Vec<CreatableReplicaAssignment>,
     /// The settings.
     pub configs: Vec<CreatableTopicConfig>,

@@ -86,7 +86,7 @@ impl Encode for DeleteRecordsTopic {
 pub struct DeleteRecordsPartition {
     /// The partition's index.
     pub partition_index: i32,
-    /// The offset.
+    /// The offset before which records are deleted; -1 for the high watermark.
     pub offset: i64,
 }
 

@@ -70,7 +70,7 @@ impl Encode for DeleteTopicsRequest {
 /// Part of [`DeleteTopicsRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteTopicState {
-    /// The name.
+    /// The topic's name; null if it is named by its id.
     pub name: Option<Str>,
     /// The topic's id (KIP-516), zero if unknown.
     pub topic_id: Uuid,
@@ -140,7 +140,7 @@ impl Encode for DeleteTopicsResponse {
 /// Part of [`DeleteTopicsResponse`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeletableTopicResult {
-    /// The name.
+    /// The topic's name; null if its id is not known.
     pub name: Option<Str>,
     /// The topic's id (KIP-516), zero if unknown. From version 6 on.
     pub topic_id: Uuid,

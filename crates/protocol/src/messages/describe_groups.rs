@@ -11,7 +11,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 /// A request of DescribeGroups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeGroupsRequest {
-    /// The groups.
+    /// The ids of the groups wanted.
     pub groups: Vec<Str>,
     /// True if the operations allowed are wanted. From version 3 on.
     pub include_authorized_operations: bool,

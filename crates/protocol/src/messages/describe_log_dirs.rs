@@ -9,7 +9,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 /// A request of DescribeLogDirs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeLogDirsRequest {
-    /// The topics.
+    /// The topics wanted; null for all.
     pub topics: Option<Vec<DescribableLogDirTopic>>,
 }
 

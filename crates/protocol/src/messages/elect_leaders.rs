@@ -11,7 +11,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 pub struct ElectLeadersRequest {
     /// Which election: 0 the preferred leader, 1 an unclean one. From version 1 on.
     pub election_type: i8,
-    /// The partitions.
+    /// The partitions; null for all.
     pub topic_partitions: Option<Vec<TopicPartitions>>,
     /// How long to wait for it to be done, in milliseconds.
     pub timeout_ms: i32,

@@ -9,7 +9,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 /// A request of FindCoordinator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FindCoordinatorRequest {
-    /// The group's id (or transactional id) that it belongs to. Versions 0 to 3.
+    /// The group's id, or the transactional id. Versions 0 to 3.
     pub key: Str,
     /// What the key is: 0 a group, 1 a transactional id, 2 a share group's partition. From version 1 on.
     pub key_type: i8,

@@ -104,7 +104,7 @@ impl Encode for JoinGroupRequest {
 /// Part of [`JoinGroupRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinGroupRequestProtocol {
-    /// The name.
+    /// The protocol's name: for consumers, the assignor's.
     pub name: Str,
     /// Metadata: of a member in the form of its protocol, of an offset a text of the client's choice.
     pub metadata: Bytes,
@@ -144,13 +144,13 @@ pub struct JoinGroupResponse {
     pub protocol_type: Option<Str>,
     /// The protocol that the group agreed on.
     pub protocol_name: Option<Str>,
-    /// The id of the member that assigns.
+    /// The id of the member that is to assign.
     pub leader: Str,
     /// True if the leader need not assign (KIP-814). From version 9 on.
     pub skip_assignment: bool,
     /// The member's id, empty for one that joins for the first time.
     pub member_id: Str,
-    /// The members.
+    /// The members and their metadata, for the leader only.
     pub members: Vec<JoinGroupResponseMember>,
 }
 

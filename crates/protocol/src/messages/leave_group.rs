@@ -11,7 +11,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 pub struct LeaveGroupRequest {
     /// The group's id.
     pub group_id: Str,
-    /// The member's id, empty for one that joins for the first time. Versions 0 to 2.
+    /// The member that leaves. Versions 0 to 2.
     pub member_id: Str,
     /// The members. From version 3 on.
     pub members: Vec<MemberIdentity>,

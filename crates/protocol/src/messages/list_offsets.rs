@@ -99,7 +99,7 @@ pub struct ListOffsetsPartition {
     pub partition_index: i32,
     /// The leader epoch that the client knows, to fence it; -1 for no check (KIP-320). From version 4 on.
     pub current_leader_epoch: i32,
-    /// A time in milliseconds since the epoch.
+    /// A time in milliseconds since the epoch; or -1 the end, -2 the start, -3 the record with the largest timestamp, -4 and -5 the local and remote ends of tiered logs.
     pub timestamp: i64,
 }
 
@@ -222,9 +222,9 @@ pub struct ListOffsetsPartitionResponse {
     pub partition_index: i32,
     /// An error code, 0 for none.
     pub error_code: i16,
-    /// A time in milliseconds since the epoch.
+    /// The timestamp of the record found, in milliseconds since the epoch; -1 for none.
     pub timestamp: i64,
-    /// The offset.
+    /// The offset found, -1 for none.
     pub offset: i64,
     /// The leader epoch, -1 if unknown. From version 4 on.
     pub leader_epoch: i32,

@@ -11,7 +11,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 pub struct ListPartitionReassignmentsRequest {
     /// How long to wait for it to be done, in milliseconds.
     pub timeout_ms: i32,
-    /// The topics.
+    /// The topics wanted; null for all.
     pub topics: Option<Vec<ListPartitionReassignmentsTopics>>,
 }
 

@@ -11,7 +11,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 /// A request of Metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataRequest {
-    /// The topics.
+    /// The topics wanted; null for all (in version 0, where it cannot be null, an empty list).
     pub topics: Option<Vec<MetadataRequestTopic>>,
     /// True if topics that do not exist may be created, where the broker does so. From version 4 on.
     pub allow_auto_topic_creation: bool,
@@ -103,7 +103,7 @@ impl Encode for MetadataRequest {
 pub struct MetadataRequestTopic {
     /// The topic's id (KIP-516), zero if unknown. From version 10 on.
     pub topic_id: Uuid,
-    /// The name.
+    /// The topic's name; null if it is asked for by its id.
     pub name: Option<Str>,
 }
 
@@ -290,7 +290,7 @@ impl Encode for MetadataResponseBroker {
 pub struct MetadataResponseTopic {
     /// An error code, 0 for none.
     pub error_code: i16,
-    /// The name.
+    /// The topic's name; null if its id is not known.
     pub name: Option<Str>,
     /// The topic's id (KIP-516), zero if unknown. From version 10 on.
     pub topic_id: Uuid,

@@ -13,7 +13,7 @@ use crate::{ApiKey, Decode, DecodeError, Encode, Reader, Request, Str, Versioned
 pub struct OffsetFetchRequest {
     /// The group's id. Versions 1 to 7.
     pub group_id: Str,
-    /// The topics. Versions 1 to 7.
+    /// The topics wanted; null for all that the group has committed. Versions 1 to 7.
     pub topics: Option<Vec<OffsetFetchRequestTopic>>,
     /// The groups. From version 8 on.
     pub groups: Vec<OffsetFetchRequestGroup>,

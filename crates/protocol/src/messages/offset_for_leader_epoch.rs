@@ -96,7 +96,7 @@ pub struct OffsetForLeaderPartition {
     pub partition: i32,
     /// The leader epoch that the client knows, to fence it; -1 for no check (KIP-320).
     pub current_leader_epoch: i32,
-    /// The leader epoch, -1 if unknown.
+    /// The epoch whose end is wanted.
     pub leader_epoch: i32,
 }
 

@@ -23,7 +23,7 @@ pub struct SyncGroupRequest {
     pub protocol_type: Option<Str>,
     /// The protocol that the group agreed on. From version 5 on.
     pub protocol_name: Option<Str>,
-    /// The assignments.
+    /// Each member's assignment, from the leader only.
     pub assignments: Vec<SyncGroupRequestAssignment>,
 }
 
