@@ -52,6 +52,9 @@ pub struct Args {
     /// The broker binary (default: built here).
     #[arg(long)]
     broker: Option<PathBuf>,
+    /// Puts the report and the chart into docs/performance.md too.
+    #[arg(long, conflicts_with = "quick")]
+    publish: bool,
     /// Prints the report as JSON instead of as text.
     #[arg(long)]
     json: bool,
@@ -121,6 +124,9 @@ pub fn run(args: &Args) -> Result<()> {
         report.growth = Some(growth);
     }
     report.write(&home)?;
+    if args.publish {
+        report::publish(&report, &home, &shell::root()?.join("docs"))?;
+    }
     if args.json {
         println!("{}", report.json()?);
     } else {

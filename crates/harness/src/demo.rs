@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use check::Reader;
 use data::DATA_SETS;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream::Stream;
@@ -124,7 +124,7 @@ pub fn run(args: &Args) -> Result<bool> {
         print(&summary);
     }
     if args.keep {
-        keep(broker, home);
+        keep(&args.broker, broker, home);
     }
     Ok(summary.lost == 0 && summary.surplus == 0)
 }
@@ -147,7 +147,8 @@ fn print(summary: &Summary) {
     println!("there twice or invented  {:>12}", summary.surplus);
 }
 
-fn keep(broker: Broker, home: tempfile::TempDir) {
+fn keep(binary: &Path, broker: Broker, home: tempfile::TempDir) {
+    let binary = binary.display();
     let bootstrap = broker.bootstrap();
     let pid = broker.pid().unwrap_or_default();
     let home = home.keep();
@@ -155,8 +156,8 @@ fn keep(broker: Broker, home: tempfile::TempDir) {
     println!("The broker goes on serving at {bootstrap}; data in {}.", broker.data_dir().display());
     println!("  kcat -b {bootstrap} -L");
     println!("  kcat -b {bootstrap} -t movies -C -c 3 -f '%k: %s\\n'");
-    println!("  chronik topic list --bootstrap-server {bootstrap}");
-    println!("  chronik group describe demo --bootstrap-server {bootstrap}");
+    println!("  {binary} topic list --bootstrap-server {bootstrap}");
+    println!("  {binary} group describe demo --bootstrap-server {bootstrap}");
     println!("End it with: kill {pid}; rm -r {}", home.display());
     broker.leave_running();
 }

@@ -302,6 +302,30 @@ impl Report {
     }
 }
 
+const BEGIN: &str = "<!-- measured: begin (written by `cargo xtask bench --publish`) -->";
+const END: &str = "<!-- measured: end -->";
+
+/// Replaces the measured part of performance.md and copies the chart beside it.
+pub fn publish(report: &Report, measured: &Path, docs: &Path) -> Result<()> {
+    let page = docs.join("performance.md");
+    let text = std::fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
+    let text = replace_measured(&text, &report.markdown())
+        .with_context(|| format!("{} lacks the lines {BEGIN} and {END}", page.display()))?;
+    std::fs::write(&page, text).with_context(|| format!("writing {}", page.display()))?;
+    if report.growth.is_some() {
+        let chart = docs.join("growth.svg");
+        std::fs::copy(measured.join("growth.svg"), &chart)
+            .with_context(|| format!("writing {}", chart.display()))?;
+    }
+    Ok(())
+}
+
+fn replace_measured(page: &str, measured: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", measured.trim()))
+}
+
 fn write_starts(out: &mut String, title: &str, starts: Option<&Starts>) -> std::fmt::Result {
     let Some(starts) = starts else { return Ok(()) };
     writeln!(out, "{title}, ms (min / median / max):\n")?;
@@ -330,7 +354,7 @@ fn write_growth(out: &mut String, growth: &Growth) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    writeln!(out, "The chart is growth.svg.")
+    writeln!(out, "![What more partitions and more connections cost](growth.svg)")
 }
 
 fn thousands(value: f64) -> String {
@@ -378,6 +402,14 @@ mod tests {
         assert!((verdicts[0].reached - 6.5).abs() < 1e-9 && verdicts[0].met);
         assert!((verdicts[1].reached - 0.25).abs() < 1e-9 && !verdicts[1].met);
         assert!(verdicts.iter().all(|verdict| !verdict.text.contains("floor")), "the floor did not run");
+    }
+
+    #[test]
+    fn only_the_measured_part_of_the_page_is_replaced() {
+        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let replaced = replace_measured(&page, "new\n").unwrap();
+        assert_eq!(replaced, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
+        assert_eq!(replace_measured("no marks", "new"), None);
     }
 
     #[test]
