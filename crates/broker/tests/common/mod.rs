@@ -1,0 +1,81 @@
+//! A broker in the test's own process, asked without sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use chronik_base::{Chunk, Clock, Timestamp};
+use chronik_broker::{Broker, BrokerOptions, ConnectionContext, Outcome};
+use chronik_config::Settings;
+use chronik_log::DataDir;
+use chronik_protocol::{Decode, Reader, Request, request_frame};
+
+struct RealClock(Instant);
+
+impl Clock for RealClock {
+    fn wall_ms(&self) -> Timestamp {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.0.elapsed().as_millis() as u64
+    }
+}
+
+/// A running broker, and one connection to it.
+pub struct TestBroker {
+    pub broker: Arc<Broker>,
+    connection: Arc<ConnectionContext>,
+}
+
+impl TestBroker {
+    /// Starts a broker on what is in `directory`.
+    pub fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
+        let address = "127.0.0.1:9092".parse().unwrap();
+        let (broker, _) = Broker::start(BrokerOptions {
+            settings: Settings::from_pairs(settings).unwrap(),
+            data_dir: DataDir::open(directory).unwrap(),
+            address,
+            advertised: None,
+            clock: Arc::new(RealClock(Instant::now())),
+        })
+        .unwrap();
+        let peer = "127.0.0.1:50000".parse().unwrap();
+        Self { broker, connection: Arc::new(ConnectionContext::new(peer, address)) }
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn ask<R: Request>(&self, version: i16, request: &R) -> R::Response {
+        let frame = joined(&request_frame(version, 7, None, request)).split_off(4);
+        let outcome = self.broker.handle(&self.connection, frame);
+        self.broker.end_of_read();
+        let response = match outcome {
+            Outcome::Ready(response) => response,
+            Outcome::Pending(future) => future.await,
+            Outcome::NoAnswer => panic!("{} has no answer", R::KEY.name()),
+            Outcome::Close(reason) => panic!("{} closes the connection: {reason}", R::KEY.name()),
+        };
+        let header = if R::KEY.is_flexible(version) { 9 } else { 8 };
+        let mut reader = Reader::new(joined(&response.chunks).split_off(header));
+        <R::Response as Decode>::decode(&mut reader, version).expect("the answer is readable")
+    }
+
+    /// Ends the broker cleanly.
+    pub async fn stop(self) {
+        self.broker.shutdown().await;
+    }
+}
+
+fn joined(chunks: &[Chunk]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    for chunk in chunks {
+        match chunk {
+            Chunk::Bytes(piece) => bytes.extend_from_slice(piece),
+            Chunk::File(_) => panic!("no answer of these tests is in a file"),
+        }
+    }
+    bytes.freeze()
+}
