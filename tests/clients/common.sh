@@ -112,3 +112,25 @@ install_node_packages() {
   (cd "$work" && env "$@" npm ci --no-audit --no-fund --loglevel=error >"$work/npm.log" 2>&1) ||
     { tail -n 30 "$work/npm.log"; return 1; }
 }
+
+# java_tests SETTING…   runs the Maven project in tests/clients/java with these settings.
+java_tests() {
+  need java "a JDK, 17 or newer"
+  need mvn "Maven"
+  project=$repo/tests/clients/java
+  export project work
+  export -f maven
+  # Running no test at all fetches nearly everything that running them takes.
+  once "$project/pom.xml" -- install_java_packages "$@"
+  counted '^ok ' '^FAIL ' bash -o pipefail -c 'maven test "$@" | sed -u "s/\x1b\[[0-9;]*m//g"' maven "$@"
+}
+
+maven() {
+  mvn -B -ntp -q -Dstyle.color=never -f "$project/pom.xml" -Dwork="$work/target" \
+    -Dmaven.repo.local="$CHRONIK_CLIENTS_DIR/maven" "$@"
+}
+
+install_java_packages() {
+  echo "$suite: installing packages into $CHRONIK_CLIENTS_DIR/maven"
+  maven test "$@" -Dtest=None -Dsurefire.failIfNoSpecifiedTests=false
+}
