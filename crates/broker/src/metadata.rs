@@ -15,6 +15,7 @@ use chronik_protocol::Str;
 use chronik_replica::Leader;
 use tokio::sync::oneshot;
 
+use crate::assignment::automatic;
 use crate::partition::Partition;
 use crate::produce_wait::Wakers;
 use crate::topic_settings::TopicSettings;
@@ -258,11 +259,21 @@ impl Broker {
             );
             return None;
         }
+        let replicas = usize::try_from(config.default_replication_factor).unwrap_or(1);
+        let assignments = automatic(&image, 0, count, replicas)
+            .inspect_err(|refusal| {
+                tracing::warn!(
+                    topic = name,
+                    "not created with default.replication.factor: {}",
+                    refusal.message
+                );
+            })
+            .ok()?;
         Some(Command::CreateTopic {
             name: name.to_owned(),
             id: random::uuid(),
             created: self.clock.wall_ms(),
-            assignments: vec![vec![self.node_id]; count],
+            assignments,
             configs: BTreeMap::new(),
         })
     }

@@ -7,6 +7,8 @@ use chronik_config::{CompressionType, NodeConfig, Settings, TimestampType, Topic
 use chronik_log::{CleanupPolicy, PartitionOptions};
 use chronik_records::{Compression, Encoding, ProduceRules};
 
+use crate::random;
+
 /// Settings of one topic, made once and shared by its partitions.
 #[derive(Debug)]
 pub(crate) struct TopicSettings {
@@ -42,7 +44,7 @@ impl TopicSettings {
         };
         let log_options = PartitionOptions {
             segment_bytes: segment_bytes as u64,
-            segment_ms: topic.segment_ms,
+            segment_ms: topic.segment_ms - jitter(&topic, random::u64()),
             index_interval_bytes: u64::try_from(topic.index_interval_bytes).unwrap_or(0),
             retention_ms: topic.retention_ms,
             retention_bytes: topic.retention_bytes,
@@ -73,6 +75,12 @@ impl TopicSettings {
     }
 }
 
+/// What is taken from `segment.ms`, so that topics do not all roll at once: up to `segment.jitter.ms`, drawn for each topic.
+fn jitter(topic: &TopicConfig, random: u64) -> i64 {
+    let most = topic.segment_jitter_ms.min(topic.segment_ms - 1);
+    if most <= 0 { 0 } else { i64::try_from(random >> 1).unwrap_or(0) % (most + 1) }
+}
+
 /// What `compression.type` asks for; `None` leaves records as the producer sent them.
 fn encoding(topic: &TopicConfig) -> Option<Encoding> {
     let (compression, level) = match topic.compression_type {
@@ -86,4 +94,22 @@ fn encoding(topic: &TopicConfig) -> Option<Encoding> {
         CompressionType::Zstd => (Compression::Zstd, Some(topic.compression_zstd_level)),
     };
     Some(Encoding { compression, level })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_below_the_whole() {
+        let overrides = BTreeMap::from([
+            ("segment.ms".to_owned(), "10".to_owned()),
+            ("segment.jitter.ms".to_owned(), "100".to_owned()),
+        ]);
+        let topic = TopicConfig::resolve(&overrides, &Settings::defaults());
+        for random in 0..100 {
+            assert!((0..10).contains(&jitter(&topic, random)));
+        }
+        assert_eq!(jitter(&TopicConfig::resolve(&BTreeMap::new(), &Settings::defaults()), 77), 0);
+    }
 }

@@ -62,7 +62,7 @@ node_settings! {
     broker_rack: Option<String> = "broker.rack", Kind::Text, None, None, AtStart, Node;
     /// Threads that serve connections; 0 takes one for each processor.
     worker_threads: usize = "worker.threads", Kind::Int { min: 0, max: 1024 }, None, Some("0"), AtStart, Node;
-    /// What is logged to standard error: one of these, or a filter such as `info,chronik_log=debug`.
+    /// What is logged to standard error: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,chronik_log=debug`.
     log_level: String = "log.level", Kind::Text, None, Some("info"), AtStart, Node;
     /// Keep the data in a temporary directory that goes when the node ends, and print one line of JSON with the address
     /// once it serves. For test suites.
@@ -120,8 +120,6 @@ node_settings! {
 
     /// Partitions of the topic of committed offsets when it is created.
     offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", Kind::int_from(1), None, Some("50"), AtStart, Groups;
-    /// Replicas of the topic of committed offsets when it is created; fewer while there are fewer nodes.
-    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", Kind::Int { min: 1, max: 32_767 }, None, Some("3"), AtStart, Groups;
     /// Segment size of the topic of committed offsets when it is created.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", Kind::int_from(1024), Bytes, Some("100MiB"), AtStart, Groups;
     /// Committed offsets go this long after their group became empty (or, outside of a group's subscription, after the commit).

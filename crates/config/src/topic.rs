@@ -148,7 +148,7 @@ topic_settings! {
     /// Accepted and without effect: indexes grow with their segment.
     segment_index_bytes: i32 = "segment.index.bytes", Kind::int_from(4), Bytes, "10MiB",
         [], inert;
-    /// Up to so much is taken from `segment.ms` at random, so that partitions do not all roll at once.
+    /// Up to so much is taken from `segment.ms`, drawn at random for each topic, so that they do not all roll at once.
     segment_jitter_ms: i64 = "segment.jitter.ms", Kind::long_from(0), Millis, "0",
         ["log.roll.jitter.ms" Millis None, "log.roll.jitter.hours" Hours Some("0")];
     /// A segment is left for the next one when its first record is older than this.
