@@ -1,10 +1,18 @@
 //! The binary `chronik`: starts a node, shows its settings, and administers any Kafka broker.
 
+mod cluster;
 mod completions;
 mod config;
+mod consume;
+mod group;
+mod group_describe;
+mod group_reset;
 mod output;
+mod produce;
 mod setting_flags;
 mod standalone;
+mod timestamp;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -23,6 +31,10 @@ Examples:
   chronik standalone                                 a broker on localhost:9092, data in ./chronik-data
   chronik standalone --ephemeral --listen 127.0.0.1:0
                                                      a broker on a free port for a test; its data go with it
+  chronik topic create orders --partitions 6         on localhost:9092, or any --bootstrap-server
+  echo hello | chronik produce orders
+  chronik consume orders --follow
+  chronik group describe billing
   chronik config                                     every setting: its value, and where that comes from";
 
 #[derive(Subcommand)]
@@ -30,6 +42,14 @@ enum Action {
     /// Run a broker
     #[command(after_help = standalone::EXAMPLES, after_long_help = standalone::LONG_EXAMPLES)]
     Standalone(SettingArgs),
+    /// Create, list, describe, alter and delete topics
+    Topic(topic::TopicArgs),
+    /// List, describe, reset and delete consumer groups
+    Group(group::GroupArgs),
+    /// Send the lines of standard input to a topic
+    Produce(produce::ProduceArgs),
+    /// Print the records of a topic
+    Consume(consume::ConsumeArgs),
     /// Show every setting: its effective value, and where that comes from
     #[command(after_help = config::EXAMPLES)]
     Config(config::ConfigArgs),
@@ -55,6 +75,10 @@ fn main() -> ExitCode {
     let Some((_, action_matches)) = matches.remove_subcommand() else { return ExitCode::from(2) };
     match cli.action {
         Action::Standalone(args) => standalone::run(&args, &action_matches),
+        Action::Topic(args) => topic::run(&args),
+        Action::Group(args) => group::run(&args),
+        Action::Produce(args) => produce::run(&args),
+        Action::Consume(args) => consume::run(&args),
         Action::Config(args) => config::run(&args, &action_matches),
         Action::Completions(args) => completions::run(&args),
     }

@@ -195,7 +195,9 @@ fn log_start(
 fn log_recovery(recovery: &RecoverySummary) {
     let RecoverySummary { clean, partitions, journal_bytes, batches, rebuilt, cut, offline, elapsed_ms } =
         recovery;
-    if *clean {
+    if *partitions == 0 && *journal_bytes == 0 {
+        tracing::info!("no partitions yet");
+    } else if *clean {
         tracing::info!("{partitions} partitions, closed cleanly");
     } else {
         tracing::info!(
