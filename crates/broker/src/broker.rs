@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::completions::Completions;
 use crate::fetch_session::SessionCache;
 use crate::fetch_wait::{FetchWait, Moved};
+use crate::groups::Groups;
 use crate::metadata::{Metadata, MetadataError, Registration};
 use crate::metrics::Metrics;
 use crate::partition::{Acks, AppendTime, Partition};
@@ -51,6 +52,7 @@ pub struct Broker {
     pub(crate) metrics: Metrics,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) waits: Waits,
+    pub(crate) groups: Groups,
     closing: AtomicBool,
     closed: Notify,
 }
@@ -138,6 +140,7 @@ impl Broker {
                 random::u64(),
             ),
             waits: Waits::default(),
+            groups: Groups::new(&config),
             clock,
             config,
             closing: AtomicBool::new(false),
@@ -147,6 +150,7 @@ impl Broker {
         broker.load_topics()?;
         broker.metadata.follow(&broker);
         tokio::spawn(Waits::run(Arc::downgrade(&broker)));
+        broker.groups.start(&broker);
         Ok((broker, recovery))
     }
 
@@ -183,7 +187,7 @@ impl Broker {
         set(&self.metrics.topics, image.topic_count());
         set(&self.metrics.partitions, image.partition_count());
         set(&self.metrics.fetch_sessions, self.fetch_sessions.len());
-        self.metrics.render(&self.log.stats(), |_| {})
+        self.metrics.render(&self.log.stats(), |page| self.groups.render(self, page))
     }
 
     /// Why this node doesn't serve, or not everything; `None` when it does.
@@ -202,6 +206,7 @@ impl Broker {
     pub fn begin_shutdown(&self) {
         self.closing.store(true, Ordering::Release);
         self.closed.notify_waiters();
+        self.groups.close();
     }
 
     /// Flushes and checkpoints the log. No request may be handled any more.

@@ -16,6 +16,7 @@ mod dispatch;
 mod fetch;
 mod fetch_session;
 mod fetch_wait;
+mod groups;
 mod metadata;
 mod metrics;
 mod outcome;

@@ -237,6 +237,7 @@ impl Broker {
             partition.on_deleted(&mut wakers);
         }
         wakers.wake_all();
+        self.groups.topic_deleted(self, &topic.name);
     }
 
     /// Creates topics with the node's defaults; what can't be created stays missing, and is answered so.

@@ -4,6 +4,15 @@ pub(crate) mod p00_produce;
 pub(crate) mod p01_fetch;
 pub(crate) mod p02_list_offsets;
 pub(crate) mod p03_metadata;
+pub(crate) mod p08_offset_commit;
+pub(crate) mod p09_offset_fetch;
+pub(crate) mod p10_find_coordinator;
+pub(crate) mod p11_join_group;
+pub(crate) mod p12_heartbeat;
+pub(crate) mod p13_leave_group;
+pub(crate) mod p14_sync_group;
+pub(crate) mod p15_describe_groups;
+pub(crate) mod p16_list_groups;
 pub(crate) mod p18_api_versions;
 pub(crate) mod p19_create_topics;
 pub(crate) mod p20_delete_topics;
@@ -14,7 +23,9 @@ pub(crate) mod p32_describe_configs;
 pub(crate) mod p33_alter_configs;
 pub(crate) mod p35_describe_log_dirs;
 pub(crate) mod p37_create_partitions;
+pub(crate) mod p42_delete_groups;
 pub(crate) mod p44_incremental_alter_configs;
+pub(crate) mod p47_offset_delete;
 pub(crate) mod p60_describe_cluster;
 pub(crate) mod p61_describe_producers;
 pub(crate) mod p75_describe_topic_partitions;
@@ -47,6 +58,15 @@ pub(crate) static TABLE: &[Served] = &[
     served(ApiKey::Fetch, 4..=18, p01_fetch::handle),
     served(ApiKey::ListOffsets, 1..=11, p02_list_offsets::handle),
     served(ApiKey::Metadata, 0..=13, p03_metadata::handle),
+    served(ApiKey::OffsetCommit, 2..=10, p08_offset_commit::handle),
+    served(ApiKey::OffsetFetch, 1..=10, p09_offset_fetch::handle),
+    served(ApiKey::FindCoordinator, 0..=6, p10_find_coordinator::handle),
+    served(ApiKey::JoinGroup, 0..=9, p11_join_group::handle),
+    served(ApiKey::Heartbeat, 0..=4, p12_heartbeat::handle),
+    served(ApiKey::LeaveGroup, 0..=5, p13_leave_group::handle),
+    served(ApiKey::SyncGroup, 0..=5, p14_sync_group::handle),
+    served(ApiKey::DescribeGroups, 0..=6, p15_describe_groups::handle),
+    served(ApiKey::ListGroups, 0..=5, p16_list_groups::handle),
     served(ApiKey::ApiVersions, 0..=4, p18_api_versions::handle),
     served(ApiKey::CreateTopics, 2..=7, p19_create_topics::handle),
     served(ApiKey::DeleteTopics, 1..=6, p20_delete_topics::handle),
@@ -57,7 +77,9 @@ pub(crate) static TABLE: &[Served] = &[
     served(ApiKey::AlterConfigs, 0..=2, p33_alter_configs::handle),
     served(ApiKey::DescribeLogDirs, 1..=5, p35_describe_log_dirs::handle),
     served(ApiKey::CreatePartitions, 0..=3, p37_create_partitions::handle),
+    served(ApiKey::DeleteGroups, 0..=3, p42_delete_groups::handle),
     served(ApiKey::IncrementalAlterConfigs, 0..=1, p44_incremental_alter_configs::handle),
+    served(ApiKey::OffsetDelete, 0..=0, p47_offset_delete::handle),
     served(ApiKey::DescribeCluster, 0..=2, p60_describe_cluster::handle),
     served(ApiKey::DescribeProducers, 0..=0, p61_describe_producers::handle),
     served(ApiKey::DescribeTopicPartitions, 0..=0, p75_describe_topic_partitions::handle),
