@@ -1,7 +1,7 @@
 //! Short commands: documentation and fuzzing.
 
 use crate::shell;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -27,7 +27,8 @@ pub fn docs() -> Result<()> {
     )
 }
 
-/// Runs each fuzz target for a while; a finding stops the run and stays in fuzz/artifacts.
+/// Runs each fuzz target for a while; a finding stops the run and stays in fuzz/artifacts, from where it is to be
+/// kept in fuzz/corpus, which ordinary tests replay.
 pub fn fuzz(args: &FuzzArgs) -> Result<()> {
     let root = shell::root()?;
     if !root.join("fuzz/Cargo.toml").is_file() {
@@ -51,8 +52,15 @@ pub fn fuzz(args: &FuzzArgs) -> Result<()> {
     }
     for target in &targets {
         shell::step(&format!("fuzzing {target} for {} s", args.seconds));
+        // What it finds interesting goes below the target folder; the stored corpus is only read.
+        let found = shell::target_dir()?.join("fuzz-corpus").join(target);
+        std::fs::create_dir_all(&found).with_context(|| format!("making {}", found.display()))?;
         shell::run(
-            cargo_fuzz().args(["run", target, "--"]).arg(format!("-max_total_time={}", args.seconds)),
+            cargo_fuzz()
+                .args(["run", target])
+                .arg(&found)
+                .arg(root.join("fuzz/corpus").join(target))
+                .args(["--", &format!("-max_total_time={}", args.seconds)]),
         )?;
     }
     println!("{} targets, no findings", targets.len());
