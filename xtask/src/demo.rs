@@ -1,9 +1,11 @@
 //! The demonstration and the crash test: both build release binaries and hand over to `chronik-harness`.
 
 use crate::shell;
+use crate::test_run::Outcome;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// The npm package whose data sets the demonstration streams.
 const DATA_PACKAGE: &str = "vega-datasets";
@@ -61,6 +63,25 @@ pub fn crash(args: &CrashArgs) -> Result<()> {
         command.arg("--json");
     }
     shell::run(&mut command)
+}
+
+/// A few rounds of the crash test with debug binaries, as one of the suites of `cargo xtask test`.
+pub fn crash_suite() -> Result<Outcome> {
+    const ROUNDS: u64 = 10;
+    let binaries = shell::build(&["chronik-cli", "chronik-harness"], false)?;
+    shell::step(&format!("kill -9, {ROUNDS} rounds"));
+    let started = Instant::now();
+    let mut command = harness(&binaries, "crash");
+    command.arg("--rounds").arg(ROUNDS.to_string());
+    let status = shell::lines(&mut command, |line| println!("  {line}"))?;
+    let failed = u64::from(!status.success());
+    Ok(Outcome {
+        name: "kill -9".to_owned(),
+        passed: if failed == 0 { ROUNDS } else { 0 },
+        failed,
+        took: started.elapsed(),
+        ..Outcome::default()
+    })
 }
 
 fn harness(binaries: &Path, subcommand: &str) -> Command {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can fail, in the order in which it fails soonest.
 
 use crate::client_suites::{self, ClientSuite};
-use crate::{shell, toolchains};
+use crate::{demo, shell, toolchains};
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The inner loop: no client suites, fewer cases of each property test.
+    /// The inner loop: no client suites, no crash test, fewer cases of each property test.
     #[arg(long)]
     fast: bool,
     /// Client suites to leave out: a language (java, node, go, python, kcat) or one suite of it.
@@ -45,6 +45,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut outcomes = Vec::new();
     if args.clients.is_none() {
         outcomes.extend(workspace(args)?);
+        if !args.fast {
+            outcomes.push(demo::crash_suite()?);
+        }
     }
     // A broken build or unit test makes every client suite fail for the same reason, but slower.
     if !suites.is_empty() && outcomes.iter().all(|outcome| outcome.failed == 0) {
