@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chronik_config::{NodeConfig, Settings};
 use chronik_node::{Node, RunningNode, StartError, StopReason, StopSignals};
@@ -49,6 +50,9 @@ Examples:
   chronik standalone --listen 0.0.0.0:9092 --advertise kafka.example.com:9092 --data-dir /var/lib/chronik
   chronik standalone --config chronik.toml --log-level debug
   chronik standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes";
+
+/// A start that is told to stop may finish within this, to end cleanly; a long recovery is broken off.
+const START_FINISHES_WITHIN: Duration = Duration::from_millis(500);
 
 /// What `--ephemeral` prints once it serves.
 #[derive(Serialize)]
@@ -111,16 +115,22 @@ fn runtime(worker_threads: usize) -> Result<Runtime, StartError> {
 async fn serve(settings: Settings, config: &NodeConfig) -> Result<ExitCode, StartError> {
     let mut signals = StopSignals::install(config.until_stdin_closes)
         .map_err(|error| StartError::System(format!("can't watch signals: {error}")))?;
-    let starting = tokio::task::spawn_blocking(move || Node::start(settings));
-    let node = tokio::select! {
-        node = starting => node.map_err(|error| StartError::System(format!("the start failed: {error}")))??,
-        // Nothing was acknowledged yet, and a start that is broken off is recovered by the next.
-        reason = signals.next() => return Ok(ExitCode::from(reason.exit_code())),
+    let mut starting = tokio::task::spawn_blocking(move || Node::start(settings));
+    let failed = |error| StartError::System(format!("the start failed: {error}"));
+    let (node, reason) = tokio::select! {
+        node = &mut starting => {
+            let node = node.map_err(failed)??;
+            if config.ephemeral {
+                say_where(&node);
+            }
+            (node, signals.next().await)
+        }
+        reason = signals.next() => match tokio::time::timeout(START_FINISHES_WITHIN, starting).await {
+            Ok(node) => (node.map_err(failed)??, reason),
+            // Nothing was acknowledged yet, and a start that is broken off is recovered by the next.
+            Err(_) => return Ok(ExitCode::from(reason.exit_code())),
+        },
     };
-    if config.ephemeral {
-        say_where(&node);
-    }
-    let reason = signals.next().await;
     tracing::info!("stopping ({})", in_words(reason));
     tokio::select! {
         () = node.stop() => {
