@@ -36,7 +36,8 @@ pub fn stdout(output: &Output) -> String {
 /// A node that serves.
 pub struct Node {
     child: Child,
-    pub stdin: Option<ChildStdin>,
+    /// Kept open, so that the node does not see its end.
+    _stdin: Option<ChildStdin>,
     pub bootstrap: String,
     log: Receiver<String>,
     seen: Vec<String>,
@@ -62,7 +63,7 @@ impl Node {
             }
         });
         let stdin = child.stdin.take();
-        let mut node = Node { child, stdin, bootstrap: String::new(), log, seen: Vec::new() };
+        let mut node = Node { child, _stdin: stdin, bootstrap: String::new(), log, seen: Vec::new() };
         let line = node.expect_log("serving Kafka and HTTP on ");
         let address = line.split("serving Kafka and HTTP on ").nth(1).unwrap();
         node.bootstrap = address.split([',', ' ']).next().unwrap().to_owned();

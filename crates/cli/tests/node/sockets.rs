@@ -1,11 +1,9 @@
 //! What arrives on the port: HTTP, TLS, nonsense, silence, too much; and that neighbours don't notice.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use common::{Node, api_versions_request, is_closed, receive_frame, send_frame};
+use crate::common::{Node, api_versions_request, is_closed, receive_frame, send_frame};
 
 fn still_serves(node: &Node) {
     let mut stream = node.connect();

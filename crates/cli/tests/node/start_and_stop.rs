@@ -1,11 +1,11 @@
 //! How a node starts, why it doesn't, and how it ends.
 
-mod common;
-
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Node, api_versions_request, chronik, data_dir, receive_frame, run, send_frame, stderr, stdout};
+use crate::common::{
+    Node, api_versions_request, chronik, data_dir, receive_frame, run, send_frame, stderr, stdout,
+};
 use rustix::process::Signal;
 
 fn fails(args: &[&str], code: i32, words: &[&str]) {
@@ -59,7 +59,7 @@ fn what_is_in_flight_is_answered_before_it_ends() {
     receive_frame(&mut stream);
     let started_at = Instant::now();
     node.signal(Signal::TERM);
-    assert!(common::is_closed(&mut stream));
+    assert!(crate::common::is_closed(&mut stream));
     assert_eq!(node.wait(), Some(0));
     assert!(started_at.elapsed() < Duration::from_secs(3), "{:?}", started_at.elapsed());
 }
