@@ -7,6 +7,9 @@ mod common;
 use chronik_base::ErrorCode;
 use chronik_protocol::Str;
 use chronik_protocol::messages::alter_configs::AlterConfigsRequest;
+use chronik_protocol::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+};
 use chronik_protocol::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -23,10 +26,12 @@ use chronik_protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult,
 };
 use chronik_protocol::messages::describe_log_dirs::DescribeLogDirsRequest;
+use chronik_protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use chronik_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use chronik_protocol::messages::init_producer_id::InitProducerIdRequest;
+use chronik_protocol::messages::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use chronik_protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -379,5 +384,49 @@ async fn the_cluster_describes_itself() {
     assert_eq!(response.brokers[0].rack.as_deref(), Some("west"));
     let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
     assert_eq!(broker.ask(2, &controllers).await.error_code, ErrorCode::MismatchedEndpointType.code());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_moves_on_a_lone_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(directory.path(), &[]);
+    create(&broker, vec![topic("t", 2)], false).await;
+    let elect = |election_type, partitions: &[i32]| ElectLeadersRequest {
+        election_type,
+        topic_partitions: Some(vec![TopicPartitions {
+            topic: Str::from("t"),
+            partitions: partitions.to_vec(),
+        }]),
+        timeout_ms: 1000,
+    };
+    let codes = |response: chronik_protocol::messages::elect_leaders::ElectLeadersResponse| {
+        let results = response.replica_election_results;
+        let partitions = results.iter().flat_map(|result| &result.partition_result);
+        partitions.map(|partition| partition.error_code).collect::<Vec<_>>()
+    };
+    let not_needed = ErrorCode::ElectionNotNeeded.code();
+    assert_eq!(codes(broker.ask(2, &elect(0, &[0, 1, 2])).await), [not_needed, not_needed, 3]);
+    assert_eq!(codes(broker.ask(1, &elect(1, &[0])).await), [not_needed]);
+    assert_eq!(broker.ask(2, &elect(7, &[0])).await.error_code, ErrorCode::InvalidRequest.code());
+
+    let moved = |replicas: Option<Vec<i32>>| AlterPartitionReassignmentsRequest {
+        topics: vec![ReassignableTopic {
+            name: Str::from("t"),
+            partitions: vec![ReassignablePartition { partition_index: 0, replicas }],
+        }],
+        ..Default::default()
+    };
+    for (replicas, code) in [
+        (Some(vec![1]), ErrorCode::None),
+        (Some(vec![2]), ErrorCode::InvalidReplicaAssignment),
+        (Some(vec![]), ErrorCode::InvalidReplicaAssignment),
+        (None, ErrorCode::NoReassignmentInProgress),
+    ] {
+        let response = broker.ask(0, &moved(replicas)).await;
+        assert_eq!(response.responses[0].partitions[0].error_code, code.code());
+    }
+    let all = ListPartitionReassignmentsRequest { topics: None, ..Default::default() };
+    assert!(broker.ask(0, &all).await.topics.is_empty());
     broker.stop().await;
 }

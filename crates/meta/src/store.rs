@@ -241,18 +241,23 @@ impl MetaStore {
             // Nothing was promised yet: with the half-written frame taken back (a full disk lets that happen), the next commit may
             // be tried. Where even that fails, the file is as unknown as after a failed flush.
             if let Err(error) = self.log.set_len(self.log_bytes) {
-                self.poisoned = Some(error.to_string());
+                self.poison(&error);
             }
             return Err(format!("cannot write {}: {error}", path.display()));
         }
         if self.options.flush
             && let Err(error) = self.flush()
         {
-            self.poisoned = Some(error.to_string());
+            self.poison(&error);
             return Err(error.to_string());
         }
         self.log_bytes += bytes.len() as u64;
         Ok(())
+    }
+
+    fn poison(&mut self, error: &dyn std::fmt::Display) {
+        tracing::error!("metadata takes no changes until the node is started again: {error}");
+        self.poisoned = Some(error.to_string());
     }
 
     /// Flushes the log; with the first commit also the names that lead to it, so that starting empty costs no flush of its own.
@@ -286,18 +291,27 @@ impl MetaStore {
         bytes.extend_from_slice(&body);
         replace(&self.directory, SNAPSHOT, &bytes, self.options.flush)?;
         self.snapshot_bytes = bytes.len() as u64;
+        let begun = replace(&self.directory, LOG, &LOG_HEAD, self.options.flush);
+        self.reopen()?;
+        begun
+    }
+
+    /// Opens what is the log now. Also after a failure, which may have come before or after the old log was replaced: a commit into a file
+    /// that is no longer the log would be lost.
+    fn reopen(&mut self) -> Result<(), StoreError> {
         let path = self.directory.join(LOG);
-        replace(&self.directory, LOG, &LOG_HEAD, self.options.flush)?;
-        match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(log) => self.log = log,
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        match opened.and_then(|log| Ok((log.metadata()?.len(), log))) {
+            Ok((length, log)) => {
+                self.log = log;
+                self.log_bytes = length;
+                Ok(())
+            }
             Err(error) => {
-                // The open file is no longer the log: a commit into it would be lost.
-                self.poisoned = Some(error.to_string());
-                return Err(io("open", &path)(error));
+                self.poison(&error);
+                Err(io("open", &path)(error))
             }
         }
-        self.log_bytes = LOG_HEAD.len() as u64;
-        Ok(())
     }
 }
 

@@ -24,7 +24,10 @@ pub(crate) mod p33_alter_configs;
 pub(crate) mod p35_describe_log_dirs;
 pub(crate) mod p37_create_partitions;
 pub(crate) mod p42_delete_groups;
+pub(crate) mod p43_elect_leaders;
 pub(crate) mod p44_incremental_alter_configs;
+pub(crate) mod p45_alter_partition_reassignments;
+pub(crate) mod p46_list_partition_reassignments;
 pub(crate) mod p47_offset_delete;
 pub(crate) mod p60_describe_cluster;
 pub(crate) mod p61_describe_producers;
@@ -78,7 +81,10 @@ pub(crate) static TABLE: &[Served] = &[
     served(ApiKey::DescribeLogDirs, 1..=5, p35_describe_log_dirs::handle),
     served(ApiKey::CreatePartitions, 0..=3, p37_create_partitions::handle),
     served(ApiKey::DeleteGroups, 0..=3, p42_delete_groups::handle),
+    served(ApiKey::ElectLeaders, 0..=2, p43_elect_leaders::handle),
     served(ApiKey::IncrementalAlterConfigs, 0..=1, p44_incremental_alter_configs::handle),
+    served(ApiKey::AlterPartitionReassignments, 0..=1, p45_alter_partition_reassignments::handle),
+    served(ApiKey::ListPartitionReassignments, 0..=0, p46_list_partition_reassignments::handle),
     served(ApiKey::OffsetDelete, 0..=0, p47_offset_delete::handle),
     served(ApiKey::DescribeCluster, 0..=2, p60_describe_cluster::handle),
     served(ApiKey::DescribeProducers, 0..=0, p61_describe_producers::handle),
