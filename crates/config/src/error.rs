@@ -86,6 +86,10 @@ impl ConfigError {
         ))
     }
 
+    pub(crate) fn said_twice(name: &str, source: &Source, line: usize) -> Self {
+        Self(format!("{name} ({source}): it is set in line {line} already"))
+    }
+
     pub(crate) fn file_syntax(path: &str, line: usize, problem: &str) -> Self {
         Self(format!("{path}:{line}: not valid TOML: {problem}"))
     }

@@ -127,7 +127,10 @@ impl Settings {
             let source = Source::File { path: path.to_owned(), line: entry.line };
             match (setting(&entry.name), entry.text) {
                 (None, _) => errors.push(ConfigError::unknown_key(&entry.name, &source)),
-                (Some(setting), Ok(text)) => self.read(setting, &text, source, errors),
+                (Some(setting), Ok(text)) => match self.said_in_file(setting.name) {
+                    Some(line) => errors.push(ConfigError::said_twice(setting.name, &source, line)),
+                    None => self.read(setting, &text, source, errors),
+                },
                 (Some(setting), Err(found)) => {
                     errors.push(ConfigError::wrong_toml_type(setting, found, &source))
                 }
@@ -135,7 +138,19 @@ impl Settings {
         }
     }
 
+    /// The line of the file that has the setting already: TOML sees no duplicate where a name has two spellings.
+    fn said_in_file(&self, name: &str) -> Option<usize> {
+        self.layers(name).iter().find_map(|layer| match layer.source {
+            Source::File { line, .. } => Some(line),
+            _ => None,
+        })
+    }
+
     fn read(&mut self, setting: &Setting, text: &str, source: Source, errors: &mut Vec<ConfigError>) {
+        if text.trim().is_empty() && setting.default.is_none() {
+            // An empty value of a setting that may be absent says nothing: so scripts can pass one on that is not set.
+            return;
+        }
         match value::parse(setting.kind, setting.unit, text, Style::Human) {
             Ok(value) => self.put(setting.name, Layer { source, value }),
             Err(problem) => errors.push(ConfigError::bad_value(setting, text, &source, &problem)),
@@ -261,6 +276,8 @@ mod tests {
         assert_eq!(loaded.source("log.retention.ms").to_string(), "chronik.toml:5");
         assert_eq!(loaded.source("flush"), &Source::Default);
         assert_eq!(loaded.layers("num.partitions").len(), 4);
+        let unset = Settings::load(&sources(&[], &[("CHRONIK_ADVERTISE", "")], "")).unwrap();
+        assert_eq!(NodeConfig::from_settings(&unset).advertise, None);
     }
 
     #[test]
@@ -291,6 +308,10 @@ mod tests {
             "node.id (chronik.toml:2): a list cannot be the value of this setting of type INT"
         );
         assert!(errors(&[], &[], "a = = 1").starts_with("chronik.toml:1: not valid TOML"));
+        assert_eq!(
+            errors(&[], &[], "num.partitions = 1\n[num]\npartitions = 2"),
+            "num.partitions (f:3): it is set in line 1 already".replace("f:", "chronik.toml:")
+        );
         assert!(errors(&[("group-min-session-timeout-ms", "2h")], &[], "").contains("lower the first"));
     }
 
