@@ -1,4 +1,4 @@
-//! ApiVersions (18), versions 0 to 4: what this broker serves, from the table that dispatch uses.
+//! ApiVersions (18), versions 0 to 5: what this broker serves, from the table that dispatch uses.
 //!
 //! Any other version is answered in version 0 with `UNSUPPORTED_VERSION` and the served range (KIP-511). The client's
 //! name and version are remembered for its connection. Features (KIP-584): `metadata.version` is not versioned here
@@ -6,7 +6,7 @@
 
 use chronik_base::ErrorCode;
 use chronik_protocol::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
-use chronik_protocol::{Decode, DecodeError, Reader};
+use chronik_protocol::{ApiKey, Decode, DecodeError, Reader};
 
 use super::TABLE;
 use crate::call::Call;
@@ -32,13 +32,15 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     Ok(call.ready(&response))
 }
 
-/// The table as the wire wants it.
+/// The table as the wire wants it, with the one exception that Kafka 4 makes as well (KAFKA-18659): Produce is announced from
+/// version 0 on, because librdkafka takes compression for granted only then. It produces with newer versions all the same; versions
+/// below the table's are refused like any other that is not served.
 pub(crate) fn served_versions() -> Vec<ApiVersion> {
     TABLE
         .iter()
         .map(|row| ApiVersion {
             api_key: row.key as i16,
-            min_version: *row.versions.start(),
+            min_version: if row.key == ApiKey::Produce { 0 } else { *row.versions.start() },
             max_version: *row.versions.end(),
         })
         .collect()

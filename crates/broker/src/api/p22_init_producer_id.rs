@@ -1,4 +1,4 @@
-//! InitProducerId (22), versions 0 to 6: an id for an idempotent producer (KIP-98).
+//! InitProducerId (22), versions 0 to 5: an id for an idempotent producer (KIP-98).
 //!
 //! Always a new id with epoch 0, also for a producer that names one that it has (KIP-360): as in Kafka, only transactional ids
 //! keep theirs. Gap: a transactional id is refused with `UNSUPPORTED_VERSION`, which clients take as fatal; transactions are not
