@@ -122,7 +122,7 @@ java_tests() {
   export -f maven
   # Running no test at all fetches nearly everything that running them takes.
   once "$project/pom.xml" -- install_java_packages "$@"
-  counted '^ok ' '^FAIL ' bash -o pipefail -c 'maven test "$@" | sed -u "s/\x1b\[[0-9;]*m//g"' maven "$@"
+  counted '^ok ' '^FAIL ' bash -o pipefail -c 'maven test "$@" 2>&1 | sed -u "s/\x1b\[[0-9;]*m//g"' maven "$@"
 }
 
 maven() {
