@@ -18,12 +18,15 @@ pub struct Broker {
     data_dir: PathBuf,
     log: PathBuf,
     address: SocketAddr,
+    /// Lives on when this process ends.
+    outlives_us: bool,
     child: Option<Child>,
 }
 
 impl Broker {
-    /// Nothing is started yet; data and log go below `home`.
-    pub fn new(binary: &Path, home: &Path) -> Result<Self> {
+    /// Nothing is started yet; data and log go below `home`. Unless it is to outlive this process, the broker ends
+    /// with it, however this process ends.
+    pub fn new(binary: &Path, home: &Path, outlives_us: bool) -> Result<Self> {
         let binary = binary
             .canonicalize()
             .with_context(|| format!("looking for the broker binary {} (--broker)", binary.display()))?;
@@ -32,6 +35,7 @@ impl Broker {
             data_dir: home.join("data"),
             log: home.join("broker.log"),
             address: free_address()?,
+            outlives_us,
             child: None,
         })
     }
@@ -52,10 +56,14 @@ impl Broker {
     /// Starts the process without waiting for it to be ready.
     pub fn spawn(&mut self) -> Result<()> {
         let log = self.open_log()?;
-        let child = Command::new(&self.binary)
-            .args(["standalone", "--listen", &self.bootstrap(), "--data-dir"])
-            .arg(&self.data_dir)
-            .stdin(Stdio::null())
+        let mut command = Command::new(&self.binary);
+        command.args(["standalone", "--listen", &self.bootstrap(), "--data-dir"]).arg(&self.data_dir);
+        if self.outlives_us {
+            command.stdin(Stdio::null());
+        } else {
+            command.arg("--until-stdin-closes").stdin(Stdio::piped());
+        }
+        let child = command
             .stdout(log.try_clone().context("sharing the broker's log")?)
             .stderr(log)
             .spawn()

@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("crash: seed {seed}, {} rounds", args.rounds);
     let home = tempfile::Builder::new().prefix("chronik-crash-").tempdir().context("making a directory")?;
-    let mut broker = Broker::new(&args.broker, home.path())?;
+    let mut broker = Broker::new(&args.broker, home.path(), false)?;
     let mut summary = Summary { seed, ..Summary::default() };
     let outcome = rounds(args, seed, &mut broker, &mut summary);
     let clean = outcome.is_ok() && summary.findings.is_clean();

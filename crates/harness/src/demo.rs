@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let bytes: usize =
         source.iter().map(|record| record.value.len() + record.key.as_ref().map_or(0, String::len)).sum();
     let home = tempfile::Builder::new().prefix("chronik-demo-").tempdir().context("making a directory")?;
-    let mut broker = Broker::new(&args.broker, home.path())?;
+    let mut broker = Broker::new(&args.broker, home.path(), args.keep)?;
     let start = broker.start()?;
     let topics: Vec<Topic<'_>> = DATA_SETS
         .iter()

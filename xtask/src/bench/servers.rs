@@ -83,7 +83,7 @@ impl Process {
         let path = self.home.join("server.log");
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("opening {}", path.display()))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.stdout(log.try_clone()?).stderr(log);
         let began = Instant::now();
         let epoch_ms = epoch_ms();
         let mut child =
@@ -136,6 +136,8 @@ impl Chronik {
         let address = self.process.address();
         let mut command = Command::new(&self.binary);
         command.args(["standalone", "--listen", &address, "--data-dir"]).arg(self.process.data_dir());
+        // It ends with this process, however this process ends.
+        command.arg("--until-stdin-closes").stdin(Stdio::piped());
         self.process.start(&mut command, || is_ready(&address))
     }
 }
@@ -230,7 +232,7 @@ impl Server for Floor {
         let mut command = Command::new(&self.binary);
         command.args(["--port", &self.process.port.to_string(), "--partitions", FLOOR_PARTITIONS]);
         command.args(["--fsync", if self.flush { "group" } else { "none" }, "--data-dir"]);
-        command.arg(self.process.data_dir());
+        command.arg(self.process.data_dir()).stdin(Stdio::null());
         self.process.start(&mut command, || TcpStream::connect(&address).is_ok())
     }
     fn kill(&mut self) -> Result<()> {
