@@ -32,14 +32,14 @@ var shared = sync.OnceValues(func() (string, error) {
 		return running, nil
 	}
 	var log io.Writer = os.Stderr
-	if path := os.Getenv("CHRONIK_BROKER_LOG"); path != "" {
+	if path := os.Getenv("BROKER_LOG"); path != "" {
 		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return "", err
 		}
 		log = file
 	}
-	return start(os.Getenv("CHRONIK_BIN"), log)
+	return start(os.Getenv("BROKER"), log)
 })
 
 func start(binary string, log io.Writer) (string, error) {

@@ -26,8 +26,8 @@ let shared
 /** The address of the broker that all tests of this process share. */
 function bootstrap() {
   if (process.env.BOOTSTRAP) return Promise.resolve(process.env.BOOTSTRAP)
-  const log = process.env.CHRONIK_BROKER_LOG ? fs.openSync(process.env.CHRONIK_BROKER_LOG, 'a') : 'inherit'
-  shared ??= start(process.env.CHRONIK_BIN, log)
+  const log = process.env.BROKER_LOG ? fs.openSync(process.env.BROKER_LOG, 'a') : 'inherit'
+  shared ??= start(process.env.BROKER, log)
   return shared
 }
 

@@ -37,8 +37,8 @@ def bootstrap():
     if "BOOTSTRAP" in os.environ:
         yield os.environ["BOOTSTRAP"]
         return
-    with open(os.environ.get("CHRONIK_BROKER_LOG", os.devnull), "a") as log:
-        broker = Chronik(os.environ["CHRONIK_BIN"], log)
+    with open(os.environ.get("BROKER_LOG", os.devnull), "a") as log:
+        broker = Chronik(os.environ["BROKER"], log)
         yield broker.bootstrap
         broker.close()
 

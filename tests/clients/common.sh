@@ -14,7 +14,7 @@ mkdir -p "${CHRONIK_CLIENTS_DIR:=$repo/target/clients}"
 CHRONIK_CLIENTS_DIR=$(cd "$CHRONIK_CLIENTS_DIR" && pwd)
 work=$CHRONIK_CLIENTS_DIR/$suite
 mkdir -p "$work"
-export CHRONIK_CLIENTS_DIR CHRONIK_BROKER_LOG=$work/broker.log
+export BROKER_LOG=$work/broker.log
 
 die() {
   echo "$suite: $*" >&2
@@ -29,9 +29,11 @@ need() {
 if [ -z "${BOOTSTRAP:-}" ]; then
   [ -n "${CHRONIK_BIN:-}" ] || die "set CHRONIK_BIN to the broker binary, or BOOTSTRAP to a running broker"
   [ -x "$CHRONIK_BIN" ] || die "CHRONIK_BIN=$CHRONIK_BIN is not an executable file"
-  CHRONIK_BIN=$(cd "$(dirname "$CHRONIK_BIN")" && pwd)/$(basename "$CHRONIK_BIN")
-  export CHRONIK_BIN
+  BROKER=$(cd "$(dirname "$CHRONIK_BIN")" && pwd)/$(basename "$CHRONIK_BIN")
+  export BROKER
 fi
+# The broker takes every CHRONIK_… in its environment for a setting.
+export -n CHRONIK_BIN CHRONIK_CLIENTS_DIR CHRONIK_SUITE_TIMEOUT
 
 # once FILE... -- COMMAND...   runs COMMAND unless it already succeeded with the same FILEs.
 once() {
@@ -52,7 +54,7 @@ once() {
 counted() {
   local pass=$1 fail=$2 output=$work/output.log status=0 passed failed
   shift 2
-  : >"$CHRONIK_BROKER_LOG"
+  : >"$BROKER_LOG"
   timeout --kill-after=10 "${CHRONIK_SUITE_TIMEOUT:-300}" "$@" 2>&1 | tee "$output" || status=$?
   passed=$(grep -Ec "$pass" "$output" || true)
   failed=$(grep -Ec "$fail" "$output" || true)
@@ -60,9 +62,9 @@ counted() {
     echo "$suite: the test command ended with exit code $status"
     failed=1
   fi
-  if [ "$failed" -gt 0 ] && [ -s "$CHRONIK_BROKER_LOG" ]; then
-    echo "$suite: the last lines of the broker's log ($CHRONIK_BROKER_LOG):"
-    tail -n 20 "$CHRONIK_BROKER_LOG"
+  if [ "$failed" -gt 0 ] && [ -s "$BROKER_LOG" ]; then
+    echo "$suite: the last lines of the broker's log ($BROKER_LOG):"
+    tail -n 20 "$BROKER_LOG"
   fi
   echo "$passed passed, $failed failed"
   [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
@@ -118,7 +120,8 @@ java_tests() {
   need java "a JDK, 17 or newer"
   need mvn "Maven"
   project=$repo/tests/clients/java
-  export project work
+  packages=$CHRONIK_CLIENTS_DIR/maven
+  export project packages work
   export -f maven
   # Running no test at all fetches nearly everything that running them takes.
   once "$project/pom.xml" -- install_java_packages "$@"
@@ -127,10 +130,10 @@ java_tests() {
 
 maven() {
   mvn -B -ntp -q -Dstyle.color=never -f "$project/pom.xml" -Dwork="$work/target" \
-    -Dmaven.repo.local="$CHRONIK_CLIENTS_DIR/maven" "$@"
+    -Dmaven.repo.local="$packages" "$@"
 }
 
 install_java_packages() {
-  echo "$suite: installing packages into $CHRONIK_CLIENTS_DIR/maven"
+  echo "$suite: installing packages into $packages"
   maven test "$@" -Dtest=None -Dsurefire.failIfNoSpecifiedTests=false
 }

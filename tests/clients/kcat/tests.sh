@@ -6,7 +6,7 @@ trap 'rm -rf "$work"' EXIT
 
 if [ -z "${BOOTSTRAP:-}" ]; then
   # The broker ends when this shell does, because then the coprocess' standard input closes.
-  coproc BROKER { exec "$CHRONIK_BIN" standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes 2>>"$CHRONIK_BROKER_LOG"; }
+  coproc BROKER { exec "$BROKER" standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes 2>>"$BROKER_LOG"; }
   read -r -t 30 ready <&"${BROKER[0]}" || { echo "the broker did not become ready"; exit 1; }
   BOOTSTRAP=$(sed -n 's/.*"bootstrap": *"\([^"]*\)".*/\1/p' <<<"$ready")
 fi

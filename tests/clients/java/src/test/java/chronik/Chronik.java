@@ -43,10 +43,10 @@ public final class Chronik implements AutoCloseable {
     if (running != null && !running.isEmpty()) return running;
     try {
       if (shared == null) {
-        var log = System.getenv("CHRONIK_BROKER_LOG");
+        var log = System.getenv("BROKER_LOG");
         shared =
             new Chronik(
-                System.getenv("CHRONIK_BIN"), log == null ? Redirect.INHERIT : Redirect.appendTo(new File(log)));
+                System.getenv("BROKER"), log == null ? Redirect.INHERIT : Redirect.appendTo(new File(log)));
       }
       return shared.bootstrap();
     } catch (IOException error) {
