@@ -54,6 +54,9 @@ Examples:
 /// A start that is told to stop may finish within this, to end cleanly; a long recovery is broken off.
 const START_FINISHES_WITHIN: Duration = Duration::from_millis(500);
 
+/// Threads that may wait for the disk at once.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 /// What `--ephemeral` prints once it serves.
 #[derive(Serialize)]
 struct Serving {
@@ -107,6 +110,8 @@ fn runtime(worker_threads: usize) -> Result<Runtime, StartError> {
     }
     builder
         .enable_all()
+        // They read what is not in the system's cache.
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("chronik-worker")
         .build()
         .map_err(|error| StartError::System(format!("can't start threads: {error}; see `ulimit -u`")))

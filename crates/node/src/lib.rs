@@ -18,6 +18,7 @@ mod serve;
 mod service;
 mod sniff;
 mod start_error;
+mod status;
 mod stop_signal;
 mod transport;
 
@@ -31,4 +32,4 @@ pub use registry::{ConnectionCounts, NotAdmitted, Place, Registry, Swept};
 pub use service::{BrokerService, Service};
 pub use start_error::{SPARE_DESCRIPTORS, StartError};
 pub use stop_signal::{StopReason, StopSignals};
-pub use transport::Transport;
+pub use transport::{PlainSocket, Transport};

@@ -15,6 +15,7 @@ use crate::gate::Gate;
 use crate::log_limit::LogLimit;
 use crate::registry::{ConnectionCounts, Registry};
 use crate::serve;
+use crate::status::Status;
 
 /// Connections that the operating system keeps until they are taken. It caps this at `net.core.somaxconn`.
 const BACKLOG: u32 = 4_096;
@@ -60,14 +61,17 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
 impl Shared {
     /// What connections share, by the settings.
     pub(crate) fn new(broker: Arc<chronik_broker::Broker>, config: &chronik_config::NodeConfig) -> Self {
+        let registry = Arc::new(Registry::new(ConnectionCounts {
+            max: config.max_connections,
+            max_per_ip: config.max_connections_per_ip,
+        }));
+        let gate = Arc::new(Gate::new(config.queued_max_request_bytes));
+        let status = Status { broker: broker.clone(), registry: registry.clone(), gate: gate.clone() };
         Self {
-            routes: chronik_http::router(broker.clone()),
+            routes: chronik_http::router(Arc::new(status)),
             broker,
-            registry: Arc::new(Registry::new(ConnectionCounts {
-                max: config.max_connections,
-                max_per_ip: config.max_connections_per_ip,
-            })),
-            gate: Arc::new(Gate::new(config.queued_max_request_bytes)),
+            registry,
+            gate,
             limits: ConnectionLimits {
                 request_bytes_max: config.socket_request_max_bytes,
                 waiting_bytes_max: config.connection_queued_max_bytes,

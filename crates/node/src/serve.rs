@@ -12,6 +12,7 @@ use crate::http;
 use crate::listener::Shared;
 use crate::registry::Place;
 use crate::service::BrokerService;
+use crate::transport::PlainSocket;
 
 /// Serves a connection to its end. It holds its `place` as long.
 pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place, shared: Arc<Shared>) {
@@ -21,12 +22,17 @@ pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place
     let Ok(local) = stream.local_addr() else { return };
     let context = Arc::new(ConnectionContext::new(peer, local));
     let service = BrokerService::new(shared.broker.clone(), context);
-    let mut connection =
-        Connection::new(stream, service, control.clone(), shared.gate.clone(), shared.limits);
+    let mut connection = Connection::new(
+        PlainSocket::new(stream),
+        service,
+        control.clone(),
+        shared.gate.clone(),
+        shared.limits,
+    );
     match (&mut connection).await {
         Ending::Http(read) => {
             control.set_phase(Phase::Http);
-            let stream = connection.into_transport();
+            let stream = connection.into_transport().into_inner();
             // Boxed, so that the tasks of Kafka's connections need not have room for it.
             Box::pin(http::serve(stream, read, &control, shared.routes.clone())).await;
         }

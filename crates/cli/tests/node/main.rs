@@ -1,5 +1,7 @@
 //! The binary, as its users see it: each test starts nodes as processes of their own.
 
+#![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
+
 mod administration;
 mod common;
 mod sockets;

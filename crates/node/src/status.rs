@@ -1,0 +1,63 @@
+//! What HTTP shows of the node: the broker's state and metrics, and those of the connections.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use chronik_broker::Broker;
+use chronik_http::NodeStatus;
+
+use crate::gate::Gate;
+use crate::registry::Registry;
+
+/// The line that ends a text of metrics.
+const END: &str = "# EOF\n";
+
+/// The parts of the node that have something to show.
+pub(crate) struct Status {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) gate: Arc<Gate>,
+}
+
+impl NodeStatus for Status {
+    fn not_ready(&self) -> Option<String> {
+        self.broker.not_ready()
+    }
+
+    fn metrics(&self) -> String {
+        let gauges = [
+            ("chronik_connections", "Open connections.", self.registry.len()),
+            (
+                "chronik_queued_request_bytes",
+                "Bytes of requests that are arriving or wait for their answers.",
+                self.gate.held(),
+            ),
+            ("chronik_queued_request_bytes_max", "The limit, queued.max.request.bytes.", self.gate.limit()),
+        ];
+        with_gauges(self.broker.render_metrics(), &gauges)
+    }
+}
+
+/// Adds gauges to a text of metrics, before the line that ends it.
+fn with_gauges(mut text: String, gauges: &[(&str, &str, usize)]) -> String {
+    if text.ends_with(END) {
+        text.truncate(text.len() - END.len());
+    }
+    for (name, help, value) in gauges {
+        // Writing to a string can't fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+    text.push_str(END);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_gauges;
+
+    #[test]
+    fn the_text_ends_once() {
+        let text = with_gauges("a 1\n# EOF\n".to_owned(), &[("b", "B.", 2)]);
+        assert_eq!(text, "a 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n");
+    }
+}
