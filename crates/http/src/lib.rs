@@ -11,11 +11,12 @@
 
 use std::sync::Arc;
 
+use axum::Json;
+pub use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use chronik_broker::Broker;
 use serde::Serialize;
 

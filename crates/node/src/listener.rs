@@ -29,7 +29,7 @@ const STUCK_MS_MIN: u64 = 5_000;
 /// What the connections of a listener share.
 pub(crate) struct Shared {
     pub(crate) broker: Arc<chronik_broker::Broker>,
-    pub(crate) routes: axum::Router,
+    pub(crate) routes: chronik_http::Router,
     pub(crate) registry: Arc<Registry>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) limits: ConnectionLimits,
@@ -38,16 +38,26 @@ pub(crate) struct Shared {
     pub(crate) idle_ms_max: u64,
 }
 
-/// Binds `listen` (HOST:PORT). Of a name with several addresses, the first that can be bound is taken.
-pub(crate) fn bind(listen: &str) -> io::Result<TcpListener> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in listen.to_socket_addrs()? {
+/// Binds `listen` (HOST:PORT): every address that the name has on this machine, on one port.
+pub(crate) fn bind(listen: &str) -> io::Result<Vec<TcpListener>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut not_here = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for mut address in listen.to_socket_addrs()? {
+        if let (0, Some(first)) = (address.port(), listeners.first()) {
+            address.set_port(first.local_addr()?.port());
+        }
         match bind_address(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = error,
+            Ok(listener) => listeners.push(listener),
+            // `localhost` often has an IPv6 address on a machine that speaks none.
+            Err(error) if is_not_here(&error) => not_here = error,
+            Err(error) => return Err(error),
         }
     }
-    Err(failure)
+    if listeners.is_empty() { Err(not_here) } else { Ok(listeners) }
+}
+
+fn is_not_here(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
@@ -99,7 +109,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    let control = Arc::new(Control::new(peer, shared.clock.clone()));
+    let control = Arc::new(Control::new(serve::canonical(peer), shared.clock.clone()));
     match shared.registry.admit(&control) {
         Ok(place) => {
             let task = tokio::spawn(serve::serve(stream, control.clone(), place, shared.clone()));

@@ -29,7 +29,7 @@ pub struct RunningNode {
     address: SocketAddr,
     broker: Arc<Broker>,
     shared: Arc<Shared>,
-    accept: JoinHandle<()>,
+    accept: Vec<JoinHandle<()>>,
     sweep: JoinHandle<()>,
     /// Goes with the node, if its data were only lent to it.
     temp_dir: Option<TempDir>,
@@ -49,9 +49,8 @@ impl Node {
         let mut config = NodeConfig::from_settings(&settings);
         let advertised = config.advertise.as_deref().map(host_and_port).transpose()?;
         let descriptors = enough_descriptors(&config)?;
-        let listener = listen(&config.listen)?;
-        let address = listener
-            .local_addr()
+        let listeners = listen(&config.listen)?;
+        let address = first_address(&listeners)
             .map_err(|source| StartError::Listen { address: config.listen.clone(), source })?;
         let temp_dir = config.ephemeral.then(temp_dir).transpose()?;
         let path =
@@ -78,7 +77,10 @@ impl Node {
 
         let shared = Arc::new(Shared::new(broker.clone(), &config));
         let sweep = listener::spawn_sweep(shared.clone());
-        let accept = tokio::spawn(listener::accept(listener, shared.clone()));
+        let accept = listeners
+            .into_iter()
+            .map(|listener| tokio::spawn(listener::accept(listener, shared.clone())))
+            .collect();
         Ok(RunningNode { address, broker, shared, accept, sweep, temp_dir })
     }
 }
@@ -102,7 +104,7 @@ impl RunningNode {
     /// Stops: takes no more connections and requests, answers what is in flight (for five seconds at most), then flushes
     /// and checkpoints the log.
     pub async fn stop(self) {
-        self.accept.abort();
+        self.accept.iter().for_each(JoinHandle::abort);
         self.broker.begin_shutdown();
         self.shared.registry.drain();
         let deadline = Instant::now() + DRAIN_TIMEOUT;
@@ -141,7 +143,7 @@ fn enough_descriptors(config: &NodeConfig) -> Result<u64, StartError> {
     if limit < needed { Err(StartError::TooFewDescriptors { limit, needed, files }) } else { Ok(limit) }
 }
 
-fn listen(address: &str) -> Result<TcpListener, StartError> {
+fn listen(address: &str) -> Result<Vec<TcpListener>, StartError> {
     listener::bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             let owner =
@@ -156,6 +158,13 @@ fn listen(address: &str) -> Result<TcpListener, StartError> {
         }
         _ => StartError::Listen { address: address.to_owned(), source: error },
     })
+}
+
+/// The address to name: an IPv4 one if there is one, as every client can use that.
+fn first_address(listeners: &[TcpListener]) -> io::Result<SocketAddr> {
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied();
+    first.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 fn temp_dir() -> Result<TempDir, StartError> {

@@ -1,5 +1,6 @@
 //! The life of one connection: Kafka's protocol, or HTTP, whichever its first bytes begin.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chronik_broker::ConnectionContext;
@@ -20,7 +21,7 @@ pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place
     // Answers are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let context = Arc::new(ConnectionContext::new(peer, local));
+    let context = Arc::new(ConnectionContext::new(peer, canonical(local)));
     let service = BrokerService::new(shared.broker.clone(), context);
     let mut connection = Connection::new(
         PlainSocket::new(stream),
@@ -45,4 +46,9 @@ pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place
         }
     }
     drop(place);
+}
+
+/// An IPv4 client of an IPv6 socket is shown, and told, IPv4 addresses.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -3,12 +3,21 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::common::{Node, api_versions_request, is_closed, receive_frame, send_frame};
+use crate::common::{Node, api_versions_request, is_closed, receive_frame, run, send_frame};
 
 fn still_serves(node: &Node) {
     let mut stream = node.connect();
     send_frame(&mut stream, &api_versions_request());
     assert_eq!(receive_frame(&mut stream)[..4], [0, 0, 0, 7]);
+}
+
+fn resident_kib(node: &Node) -> u64 {
+    let memory = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    memory
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap()
 }
 
 #[test]
@@ -140,11 +149,63 @@ fn a_client_that_takes_no_answers_stalls_nobody_else() {
     }
     assert!(sent < 64 << 20, "{sent} bytes of requests were taken");
     still_serves(&node);
-    let memory = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-    let resident: u64 = memory
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap();
+    let resident = resident_kib(&node);
     assert!(resident < 100 << 10, "{resident} KiB");
+}
+
+#[test]
+fn a_name_is_listened_on_at_all_its_addresses() {
+    let node = Node::start_command(crate::common::chronik().args([
+        "standalone",
+        "--ephemeral",
+        "--listen",
+        "localhost:0",
+    ]));
+    let port = node.bootstrap.rsplit(':').next().unwrap();
+    assert!(run(&["topic", "list", "--bootstrap-server", &format!("127.0.0.1:{port}")]).status.success());
+    if std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap().any(|address| address.is_ipv6()) {
+        assert!(run(&["topic", "list", "--bootstrap-server", &format!("[::1]:{port}")]).status.success());
+    }
+}
+
+#[test]
+fn connections_leave_descriptors_to_the_log() {
+    let script = format!(
+        "ulimit -n 300 && exec {} standalone --ephemeral --listen 127.0.0.1:0 --max-open-files 16",
+        env!("CARGO_BIN_EXE_chronik")
+    );
+    let mut node = Node::start_command(std::process::Command::new("sh").args(["-c", &script]));
+    node.expect_log("leaves room for 156 connections");
+    let mut streams: Vec<_> = (0..250).map(|_| node.connect()).collect();
+    node.expect_log("156 connections are open");
+    for stream in &mut streams[..100] {
+        send_frame(stream, &api_versions_request());
+        receive_frame(stream);
+    }
+    drop(streams.drain(..50));
+    let sent = node.admin_with_input(&["produce", "t"], "one\n");
+    assert!(sent.status.success(), "{}", crate::common::stderr(&sent));
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_little() {
+    let node = Node::start(&["--ephemeral"]);
+    let before = resident_kib(&node);
+    // As many as this process may have, where that is less.
+    let count = usize::try_from(
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(20_000),
+    )
+    .unwrap()
+    .saturating_sub(500)
+    .min(10_000);
+    let mut streams: Vec<_> = (0..count).map(|_| node.connect()).collect();
+    for stream in &mut streams {
+        send_frame(stream, &api_versions_request());
+    }
+    for stream in &mut streams {
+        receive_frame(stream);
+    }
+    let each = (resident_kib(&node).saturating_sub(before) << 10) / count as u64;
+    assert!(each < 4 << 10, "{each} bytes for each of {count} connections");
+    still_serves(&node);
 }
