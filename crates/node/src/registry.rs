@@ -127,7 +127,7 @@ impl Registry {
                     Phase::Waiting => u64::MAX,
                 }
         };
-        open.connections.values().filter(is_over).map(|control| end(control)).collect()
+        open.connections.values().filter(is_over).map(end).collect()
     }
 
     /// Ends the connection that holds the most bytes of a request that has been silent for `silent_ms_min`: when the

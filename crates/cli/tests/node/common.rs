@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 /// The binary under test.
 pub fn chronik() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chronik"));
@@ -39,6 +41,8 @@ pub struct Node {
     /// Kept open, so that the node does not see its end.
     _stdin: Option<ChildStdin>,
     pub bootstrap: String,
+    /// Where an ephemeral node keeps its data; it is killed at the end of a test and can't remove them.
+    _temp_dir: TempDir,
     log: Receiver<String>,
     seen: Vec<String>,
 }
@@ -51,8 +55,14 @@ impl Node {
 
     /// Starts `command` and waits until it serves.
     pub fn start_command(command: &mut Command) -> Node {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let temp_dir = tempfile::tempdir().unwrap();
+        let mut child = command
+            .env("TMPDIR", temp_dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (lines, log) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -63,7 +73,14 @@ impl Node {
             }
         });
         let stdin = child.stdin.take();
-        let mut node = Node { child, _stdin: stdin, bootstrap: String::new(), log, seen: Vec::new() };
+        let mut node = Node {
+            child,
+            _stdin: stdin,
+            bootstrap: String::new(),
+            _temp_dir: temp_dir,
+            log,
+            seen: Vec::new(),
+        };
         let line = node.expect_log("serving Kafka and HTTP on ");
         let address = line.split("serving Kafka and HTTP on ").nth(1).unwrap();
         node.bootstrap = address.split([',', ' ']).next().unwrap().to_owned();

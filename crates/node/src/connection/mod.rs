@@ -33,6 +33,9 @@ use reader::{BadLength, Filled, FrameReader};
 /// Bytes of unsent answers in memory above which no more requests are taken: 512 KiB.
 const UNSENT_BYTES_MAX: usize = 512 << 10;
 
+/// Bytes that one turn of the task reads before others of its thread get theirs: 512 KiB.
+const TURN_BYTES_MAX: usize = 512 << 10;
+
 /// A queue of answers that grew beyond this is given back when it is empty.
 const QUEUE_KEPT: usize = 128;
 
@@ -130,6 +133,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
             self.is_registered = true;
             self.control.set_waker(cx.waker());
         }
+        let mut read_bytes = 0;
         loop {
             if self.control.is_draining() && self.ending.is_none() {
                 self.ending = Some(Ending::Draining);
@@ -149,13 +153,18 @@ impl<T: Transport, S: Service> Connection<T, S> {
             if self.take_requests() {
                 continue;
             }
+            if read_bytes >= TURN_BYTES_MAX {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match self.reader.poll_fill(&mut self.transport, cx) {
-                Poll::Ready(Ok(Filled::Bytes(_))) => {
+                Poll::Ready(Ok(Filled::Bytes(count))) => {
                     self.is_active = true;
                     if !self.is_kafka {
                         self.look_at_first_bytes();
                     }
                     self.take_requests();
+                    read_bytes += count;
                 }
                 Poll::Ready(Ok(Filled::End)) => self.ending = Some(Ending::Client),
                 Poll::Ready(Err(error)) => return Poll::Ready(Ending::Socket(error)),
