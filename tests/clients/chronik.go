@@ -17,49 +17,65 @@ import (
 
 // Bootstrap is the address of the broker that all tests of this binary share.
 //
-// Its data goes with it, and it ends when this process does: that closes the pipe to its standard input.
+// It ends when this process does: that closes the pipe to its standard input.
 func Bootstrap(t testing.TB) string {
 	t.Helper()
-	address, err := shared()
+	if running := os.Getenv("BOOTSTRAP"); running != "" {
+		return running
+	}
+	broker, err := shared()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return address
+	return broker.Bootstrap
 }
 
-var shared = sync.OnceValues(func() (string, error) {
-	if running := os.Getenv("BOOTSTRAP"); running != "" {
-		return running, nil
-	}
+var shared = sync.OnceValues(func() (*Broker, error) {
 	var log io.Writer = os.Stderr
 	if path := os.Getenv("BROKER_LOG"); path != "" {
 		file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		log = file
 	}
-	return start(os.Getenv("BROKER"), log)
+	return Start(os.Getenv("BROKER"), log)
 })
 
-func start(binary string, log io.Writer) (string, error) {
-	broker := exec.Command(binary, "standalone", "--ephemeral", "--listen", "127.0.0.1:0", "--until-stdin-closes")
-	broker.Stderr = log
-	if _, err := broker.StdinPipe(); err != nil {
-		return "", err
-	}
-	output, err := broker.StdoutPipe()
+// Broker is a broker on a free port, with data that goes with it; it ends when this process does, or before by Close.
+type Broker struct {
+	Bootstrap string `json:"bootstrap"`
+
+	process *exec.Cmd
+	input   io.Closer
+}
+
+// Start starts a broker and waits until it serves; its log goes to log.
+func Start(binary string, log io.Writer) (*Broker, error) {
+	process := exec.Command(binary, "standalone", "--ephemeral", "--listen", "127.0.0.1:0", "--until-stdin-closes")
+	process.Stderr = log
+	input, err := process.StdinPipe()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := broker.Start(); err != nil {
-		return "", err
+	output, err := process.StdoutPipe()
+	if err != nil {
+		return nil, err
 	}
-	var ready struct{ Bootstrap string }
-	if err := json.NewDecoder(output).Decode(&ready); err != nil {
-		return "", fmt.Errorf("%s was not ready: %w (%v)", binary, err, broker.Wait())
+	if err := process.Start(); err != nil {
+		return nil, err
 	}
-	return ready.Bootstrap, nil
+	broker := &Broker{process: process, input: input}
+	if err := json.NewDecoder(output).Decode(broker); err != nil {
+		return nil, fmt.Errorf("%s was not ready: %w (%v)", binary, err, process.Wait())
+	}
+	return broker, nil
+}
+
+// Close closes the broker's standard input, which ends it, and waits for that.
+func (b *Broker) Close() error {
+	_ = b.input.Close()
+	return b.process.Wait()
 }
 
 // Name is a name for this test's topics and groups that no other run has used.

@@ -212,26 +212,9 @@ func TestOldProtocolVersions(t *testing.T) {
 			config := newConfig()
 			config.Version = version
 			config.ApiVersionsRequest = false
-			if version == sarama.V0_11_0_0 && !speaksProduceBelow3(t) {
-				t.Skip("this broker does not serve the versions of 0.11")
-			}
 			sent := messages(topic, 0, 10)
 			produce(t, newProducer(t, config), sent)
 			sameValues(t, sent, readFrom(t, config, topic, 0, 0, 10))
 		})
 	}
-}
-
-func speaksProduceBelow3(t *testing.T) bool {
-	client := newClient(t, newConfig())
-	versions, err := client.Brokers()[0].ApiVersions(&sarama.ApiVersionsRequest{})
-	if err != nil {
-		return false
-	}
-	for _, key := range versions.ApiKeys {
-		if key.ApiKey == 0 {
-			return key.MinVersion < 3
-		}
-	}
-	return false
 }
