@@ -250,6 +250,7 @@ async fn assignments_are_checked() {
     }
     let logs = broker.ask(4, &DescribeLogDirsRequest { topics: None }).await.results.remove(0);
     assert_eq!(logs.topics[0].partitions.len(), 5);
+    assert_eq!(&*logs.log_dir, directory.path().to_str().unwrap());
     assert!(logs.total_bytes > 0 && logs.usable_bytes > 0);
     broker.stop().await;
 }

@@ -3,6 +3,8 @@
 //! A broker resource without a name has what was altered for all nodes. A list of names, if it is not empty, picks settings. Gaps: broker
 //! loggers, client metrics and groups have no settings here and are refused with `INVALID_REQUEST`.
 
+use std::collections::BTreeSet;
+
 use chronik_config::{Described, describe_cluster_defaults, describe_node, describe_topic};
 use chronik_meta::Image;
 use chronik_protocol::messages::describe_configs::{
@@ -20,7 +22,13 @@ use crate::refusal::{Refusal, outcome_of};
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = DescribeConfigsRequest::decode(reader, call.version)?;
     let image = call.broker.metadata.image();
-    let results = request.resources.iter().map(|resource| {
+    // Each resource once, as its settings are far larger than its name.
+    let mut seen = BTreeSet::new();
+    let once = request
+        .resources
+        .iter()
+        .filter(|resource| seen.insert((resource.resource_type, &*resource.resource_name)));
+    let results = once.map(|resource| {
         let described = describe(call.broker, &image, resource);
         let (error_code, error_message) = outcome_of(&described);
         let wanted = resource.configuration_keys.as_ref().filter(|names| !names.is_empty());

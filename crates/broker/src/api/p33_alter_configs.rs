@@ -3,7 +3,7 @@
 //! What the request does not name goes back to its default; IncrementalAlterConfigs is what clients should use. All resources
 //! share a flush, and each has its own outcome. Gaps: as for DescribeConfigs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chronik_base::ErrorCode;
 use chronik_config::ConfigChange;
@@ -23,7 +23,15 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let request = AlterConfigsRequest::decode(reader, call.version)?;
     let broker = call.broker.clone();
     let image = broker.metadata.image();
-    let planned: Vec<_> = request.resources.iter().map(|resource| plan(&broker, &image, resource)).collect();
+    let mut seen = BTreeSet::new();
+    let mut planned = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
+        planned.push(if seen.insert((resource.resource_type, &*resource.resource_name)) {
+            plan(&broker, &image, resource)
+        } else {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once"))
+        });
+    }
     if request.validate_only || planned.iter().all(Result::is_err) {
         let settled = planned.into_iter().map(|plan| plan.map(|_| ()));
         return Ok(call.ready(&answer(&request, settled)));

@@ -21,9 +21,11 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let request = DescribeLogDirsRequest::decode(reader, call.version)?;
     let topics = topics(call.broker, &request);
     let (total_bytes, usable_bytes) = space(call.broker);
+    let data_path = &call.broker.data_path;
+    let path = std::path::absolute(data_path).unwrap_or_else(|_| data_path.clone());
     let directory = DescribeLogDirsResult {
         error_code: ErrorCode::None.code(),
-        log_dir: Str::from(call.broker.data_path.to_string_lossy().into_owned()),
+        log_dir: Str::from(path.to_string_lossy().into_owned()),
         topics,
         total_bytes,
         usable_bytes,

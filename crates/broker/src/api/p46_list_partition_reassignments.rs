@@ -34,7 +34,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
 
 fn ongoing(topic: &Topic, wanted: impl Fn(i32) -> bool) -> Option<OngoingTopicReassignment> {
     let moving = |partition: &Partition| !partition.adding.is_empty() || !partition.removing.is_empty();
-    let partitions = topic.partitions.iter().filter(|(index, partition)| wanted(*index) && moving(partition));
+    let partitions = topic.partitions.iter().filter(|(index, partition)| moving(partition) && wanted(*index));
     let partitions: Vec<_> = partitions
         .map(|(partition_index, partition)| OngoingPartitionReassignment {
             partition_index,

@@ -2,6 +2,8 @@
 //!
 //! Transactions are not served yet, so none has one open.
 
+use std::collections::BTreeSet;
+
 use chronik_base::ErrorCode;
 use chronik_protocol::messages::describe_producers::{
     DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
@@ -16,7 +18,9 @@ use crate::refusal::Refusal;
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = DescribeProducersRequest::decode(reader, call.version)?;
     let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partition_indexes.iter().map(|index| one(call.broker, &topic.name, *index));
+        // Each once: an answer can be far larger than the index that asks for it.
+        let indexes: BTreeSet<i32> = topic.partition_indexes.iter().copied().collect();
+        let partitions = indexes.into_iter().map(|index| one(call.broker, &topic.name, index));
         TopicResponse { partitions: partitions.collect(), name: topic.name.clone() }
     });
     let topics = topics.collect();
