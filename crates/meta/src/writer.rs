@@ -89,7 +89,9 @@ impl MetaHandle {
     /// Stops the writer after what was submitted so far. Later submissions are refused with [`MetaError::Closed`].
     pub fn close(&self) {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // What `on_change` holds may be the last to hold this handle; a thread cannot wait for itself.
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+            && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
         {
             tracing::error!("the metadata writer ended by a panic");

@@ -269,3 +269,22 @@ fn a_grown_log_is_folded_into_a_snapshot() {
     assert_eq!(**store.image(), *image);
     assert!(recovery.snapshot_offset > 0);
 }
+
+#[test]
+fn the_last_handle_may_go_on_the_writers_own_thread() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(directory.path());
+    let kept: Arc<std::sync::Mutex<Option<Arc<MetaHandle>>>> = Arc::default();
+    let last = Arc::clone(&kept);
+    let (sender, gone) = std::sync::mpsc::channel();
+    let handle = MetaHandle::start(store, move |_| {
+        drop(last.lock().unwrap().take());
+        sender.send(()).unwrap();
+    })
+    .unwrap();
+    let handle = Arc::new(handle);
+    *kept.lock().unwrap() = Some(Arc::clone(&handle));
+    handle.submit(some_commands(), |_| {});
+    drop(handle);
+    gone.recv().unwrap();
+}
