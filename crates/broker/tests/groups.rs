@@ -215,6 +215,58 @@ async fn a_member_s_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = start(directory.path()).await;
+    let id = async || {
+        let told = broker.ask(9, &join_request("g", &Str::default())).await;
+        assert_eq!(told.error_code, ErrorCode::MemberIdRequired.code());
+        join_request("g", &told.member_id)
+    };
+    let (a, b, c) = (id().await, id().await, id().await);
+    let (one, two, three) = tokio::join!(broker.ask(9, &a), broker.ask(9, &b), broker.ask(9, &c));
+    let first = [one, two, three];
+    assert!(first.iter().all(|joined| (joined.error_code, joined.generation_id) == (0, 1)));
+    let mut seen: Vec<_> = first.iter().map(|joined| joined.members.len()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 0, 3], "the leader sees all");
+    let (one, two, three) = tokio::join!(
+        sync(&broker, "g", &first[0]),
+        sync(&broker, "g", &first[1]),
+        sync(&broker, "g", &first[2]),
+    );
+    assert_eq!([one.error_code, two.error_code, three.error_code], [0; 3]);
+
+    let member_id = first[2].member_id.clone();
+    let members = vec![MemberIdentity { member_id, ..MemberIdentity::default() }];
+    let leave = LeaveGroupRequest { group_id: s("g"), members, ..LeaveGroupRequest::default() };
+    assert_eq!(broker.ask(5, &leave).await.members[0].error_code, 0);
+    let heartbeat = HeartbeatRequest {
+        group_id: s("g"),
+        generation_id: 1,
+        member_id: first[0].member_id.clone(),
+        ..HeartbeatRequest::default()
+    };
+    assert_eq!(broker.ask(4, &heartbeat).await.error_code, ErrorCode::RebalanceInProgress.code());
+    let (one, two) = tokio::join!(broker.ask(9, &a), broker.ask(9, &b));
+    assert_eq!([one.generation_id, two.generation_id], [2; 2]);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_finds_the_commit_that_was_sent_just_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = start(directory.path()).await;
+    broker.ask(3, &FindCoordinatorRequest { key: s("g"), ..FindCoordinatorRequest::default() }).await;
+    for offset in 0..50 {
+        let commit = commit_request("g", 0, offset);
+        let (committed, fetched) = tokio::join!(biased; broker.ask(8, &commit), fetch(&broker, "g"));
+        assert_eq!((commit_error(&committed), fetched), (0, offset));
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn groups_and_offsets_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let broker = start(directory.path()).await;

@@ -15,6 +15,7 @@ use crate::Broker;
 use crate::groups::codec;
 use crate::partition::{Acks, Partition};
 use crate::produce_wait::{ProduceWait, Settled};
+use crate::rate_limit::RateLimit;
 use crate::sync::Hold;
 
 /// A write is given up after so long, as `offsets.commit.timeout.ms` has it in Kafka.
@@ -34,6 +35,7 @@ pub(crate) struct Shard {
     deadline: AtomicU64,
     loaded: AtomicBool,
     on_loaded: Notify,
+    log_line: RateLimit,
 }
 
 struct State {
@@ -65,6 +67,7 @@ impl Shard {
             deadline: AtomicU64::new(NEVER),
             loaded: AtomicBool::new(false),
             on_loaded: Notify::new(),
+            log_line: RateLimit::default(),
         })
     }
 
@@ -231,6 +234,17 @@ impl Shard {
             }
         });
         Begun::UnderWay
+    }
+
+    fn tell(&self, broker: &Broker, error: &dyn std::error::Error) {
+        if let Some(suppressed) = self.log_line.allow(broker.clock.monotonic_ms()) {
+            tracing::warn!(
+                suppressed,
+                partition = self.partition.index,
+                "offsets or groups were not written to {}: {error}",
+                self.partition.topic
+            );
+        }
     }
 }
 
