@@ -201,10 +201,7 @@ impl Shard {
         let batches = match batches(records, time.wall_ms) {
             Ok(batches) => batches,
             Err(error) => {
-                tracing::warn!(
-                    partition = self.partition.index,
-                    "a group's record can't be written: {error}"
-                );
+                self.tell(broker, &error);
                 return Begun::Ended(Err(ErrorCode::RecordListTooLarge));
             }
         };
@@ -214,12 +211,7 @@ impl Shard {
             let size = batch.len();
             match self.partition.append(batch, Acks::All, wait.share(slot), time) {
                 Ok(_) => broker.on_appended(&self.partition, Acks::All, size, records),
-                Err(error) => {
-                    tracing::warn!(
-                        partition = self.partition.index,
-                        "a group's record was not written: {error}"
-                    );
-                }
+                Err(error) => self.tell(broker, &error),
             }
         }
         if wait.opened() {
