@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest time from a start to readiness; recovery takes well under a second.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Longest time from a start to readiness, on a machine that has much else to do.
+const READY_WITHIN: Duration = Duration::from_secs(120);
 const LOG_LINES_SHOWN: usize = 20;
 
 /// A broker binary with its directory and port, running or not.
