@@ -12,7 +12,7 @@
 //! struct Cursor                                  a struct that several fields name
 //! data OffsetCommitValue versions 0-4            a record's payload, which is no API
 //! ```
-//! Types: bool i8 i16 u16 i32 u32 i64 f64 uuid string bytes records, a struct's name, and [T] for arrays. A field
+//! Types: bool i8 i16 u16 i32 u32 i64 f64 uuid string bytes records, a struct's name, and `[T]` for arrays. A field
 //! without versions is there whenever its struct is. `null` allows null (from the versions after it, if there are
 //! any). `| text` documents a field; otherwise names.table, which says what each name means, does.
 
