@@ -40,6 +40,8 @@ pub(crate) struct Record {
     pub(crate) cleaned_ms: i64,
     pub(crate) epochs: Vec<(i32, i64)>,
     pub(crate) producers: Vec<(i64, Producer)>,
+    /// Why the partition is offline, if it is.
+    pub(crate) offline: Option<String>,
 }
 
 /// One block.
@@ -66,6 +68,9 @@ fn put_record(out: &mut Vec<u8>, key: &PartitionKey, record: Option<&Record>) {
     for n in [r.position, index.count, index.last_position, r.sealed_bytes, at.file, at.position] {
         out.extend_from_slice(&n.to_le_bytes());
     }
+    let offline = r.offline.as_deref().unwrap_or_default().as_bytes();
+    out.extend_from_slice(&(offline.len() as u32).to_le_bytes());
+    out.extend_from_slice(offline);
     out.extend_from_slice(&(r.epochs.len() as u32).to_le_bytes());
     for (epoch, start) in &r.epochs {
         out.extend_from_slice(&epoch.to_le_bytes());
@@ -127,6 +132,10 @@ impl Fields<'_> {
         let (position, count, last_position) = (self.u64()?, self.u64()?, self.u64()?);
         let sealed_bytes = self.u64()?;
         let applied = JournalPosition { file: self.u64()?, position: self.u64()? };
+        let length = self.u32()? as usize;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        let offline = (length > 0).then(|| String::from_utf8_lossy(text).into_owned());
         // The counts are not trusted with memory: what they promise has to be there.
         let mut epochs = Vec::new();
         for _ in 0..self.u32()? {
@@ -161,6 +170,7 @@ impl Fields<'_> {
             cleaned_ms,
             epochs,
             producers,
+            offline,
         };
         Some((key, Some(record)))
     }
@@ -332,6 +342,7 @@ mod tests {
                     }],
                 },
             )],
+            offline: Some("damaged".to_owned()),
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::io::{self, IoSlice};
 
+use chronik_records::{BatchHeader, HEADER_SIZE};
+
 use crate::disk::DiskFile;
 use crate::segment::{ScanFault, Scanner};
 
@@ -83,12 +85,8 @@ impl<'a> Index<'a> {
         IndexEntry::decode(self.base, &bytes).ok_or(IndexFault::Bad)
     }
 
-    /// How many entries satisfy `holds`, which must hold for none after the first for which it doesn't; and the last
-    /// that does.
-    fn last_that(
-        &self,
-        holds: impl Fn(&IndexEntry) -> bool,
-    ) -> Result<(u64, Option<IndexEntry>), IndexFault> {
+    /// The last entry that satisfies `holds`, which must hold for none after the first for which it doesn't.
+    fn last_that(&self, holds: impl Fn(&IndexEntry) -> bool) -> Result<Option<IndexEntry>, IndexFault> {
         let (mut low, mut high, mut found) = (0, self.count, None);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -100,27 +98,22 @@ impl<'a> Index<'a> {
                 high = middle;
             }
         }
-        Ok((low, found))
+        Ok(found)
     }
 
-    /// Where a batch begins at or before `offset`: the nearest that the index knows.
-    pub(crate) fn by_offset(&self, offset: i64) -> Result<u64, IndexFault> {
-        Ok(self.last_that(|e| e.offset <= offset)?.1.map_or(0, |e| e.position))
+    /// The last entry at or before `offset`.
+    pub(crate) fn by_offset(&self, offset: i64) -> Result<Option<IndexEntry>, IndexFault> {
+        self.last_that(|e| e.offset <= offset)
     }
 
     /// The last place at or before `position` where a batch begins or the segment ends.
     pub(crate) fn by_position(&self, position: u64) -> Result<Option<IndexEntry>, IndexFault> {
-        Ok(self.last_that(|e| e.position <= position)?.1)
+        self.last_that(|e| e.position <= position)
     }
 
-    /// Where a search for the first batch with a timestamp of at least `timestamp` may begin.
-    pub(crate) fn by_timestamp(&self, timestamp: i64) -> Result<u64, IndexFault> {
-        Ok(self.last_that(|e| e.max_timestamp_before < timestamp)?.1.map_or(0, |e| e.position))
-    }
-
-    /// How many entries lie below `position`.
-    pub(crate) fn count_below(&self, position: u64) -> Result<u64, IndexFault> {
-        Ok(self.last_that(|e| e.position < position)?.0)
+    /// The entry from which a search for the first batch with a timestamp of at least `timestamp` may begin.
+    pub(crate) fn by_timestamp(&self, timestamp: i64) -> Result<Option<IndexEntry>, IndexFault> {
+        self.last_that(|e| e.max_timestamp_before < timestamp)
     }
 
     /// The entry that ends a sealed segment's index.
@@ -129,6 +122,17 @@ impl<'a> Index<'a> {
             0 => Ok(None),
             n => self.entry(n - 1).map(Some),
         }
+    }
+}
+
+/// Whether the batch that an entry names is in the segment, where it says. The index is not flushed, so a power loss may
+/// bring entries back that an earlier run wrote.
+pub(crate) fn confirm(log: &dyn DiskFile, entry: &IndexEntry) -> Result<(), IndexFault> {
+    let mut header = [0; HEADER_SIZE];
+    let read = log.read_at(&mut header, entry.position).map_err(IndexFault::Io)?;
+    match BatchHeader::parse(header.get(..read).unwrap_or_default()) {
+        Ok(header) if header.base_offset == entry.offset => Ok(()),
+        _ => Err(IndexFault::Bad),
     }
 }
 

@@ -161,6 +161,23 @@ impl Core {
         Ok(())
     }
 
+    /// The checkpoint that follows a recovery that had to cut something. Damaged journal files are kept under another
+    /// name, for whoever wants to look.
+    pub(crate) fn checkpoint_after_faults(&self, damaged: &[u64]) -> Result<(), LogError> {
+        for number in damaged {
+            // A copy, because until the checkpoint is made the file itself is needed.
+            let path = self.journal_path(*number);
+            let copy = path.with_extension("damaged");
+            let copied = crate::disk::read_file(&*self.disk, &path, 1 << 30)
+                .and_then(|bytes| crate::disk::replace_file(&*self.disk, &copy, &bytes, false));
+            match copied {
+                Ok(()) => tracing::warn!("the damaged journal file is kept as {}", copy.display()),
+                Err(e) => tracing::warn!("the damaged {} can't be kept: {e}", path.display()),
+            }
+        }
+        self.checkpoint(false)
+    }
+
     /// Removes journal files that no start needs any more.
     fn remove_journals(&self, before: u64) {
         let dir = self.journal_dir();

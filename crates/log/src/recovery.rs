@@ -36,7 +36,10 @@ pub(crate) fn open(
     let root = dir.path().to_owned();
     let journal_dir = root.join("journal");
     for folder in [&journal_dir, &root.join("partitions")] {
-        disk.create_dir_all(folder).map_err(LogError::io("make", folder))?;
+        if !disk.exists(folder) {
+            disk.create_dir_all(folder).map_err(LogError::io("make", folder))?;
+            disk.sync_dir(&root).map_err(LogError::io("flush", &root))?;
+        }
     }
     let names = disk.list(&journal_dir).map_err(LogError::io("list", &journal_dir))?;
     let mut files: Vec<u64> = names.iter().filter_map(|n| parse_journal_name(n)).collect();
@@ -57,7 +60,8 @@ pub(crate) fn open(
         }
     }
     let had_journal = !files.is_empty();
-    partitions = Replay::new(&core, partitions, &mut summary).run(&files)?;
+    let replayed = Replay::new(&core, partitions, &mut summary).run(&files)?;
+    partitions = replayed.partitions;
     if lost && (had_journal || loaded.broken || has_partitions(&core)?) {
         tracing::warn!("the checkpoint is lost: every segment is read again, which takes its time");
         rebuild_all(&core, &mut partitions, &mut summary)?;
@@ -74,6 +78,13 @@ pub(crate) fn open(
     }
     summary.offline.sort_by_key(|o| o.0);
     *core.partitions.write().unwrap_or_else(|p| p.into_inner()) = partitions;
+    if replayed.faults {
+        // What is torn was judged by how far this journal had been flushed. Once another one follows it, that can't be
+        // told any more, so it is not to be read again.
+        if let Err(e) = core.checkpoint_after_faults(&replayed.damaged) {
+            tracing::warn!("no checkpoint could be made after the recovery: {e}");
+        }
+    }
     summary.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     for cut in &summary.cut {
         tracing::warn!("recovery: {cut}");
@@ -109,6 +120,7 @@ fn from_record(core: &Arc<Core>, key: PartitionKey, r: Record) -> PartitionLog {
         index: r.index,
         sealed_bytes: r.sealed_bytes,
         applied: r.applied,
+        reindex: false,
     };
     state.applied = r.applied;
     state.listed = r.sealed_bytes == 0;
@@ -116,6 +128,7 @@ fn from_record(core: &Arc<Core>, key: PartitionKey, r: Record) -> PartitionLog {
     for (id, producer) in r.producers {
         state.producers.insert(id, producer);
     }
+    state.offline = r.offline.map(Into::into);
     state.cleaned.to = r.cleaned_to;
     state.cleaned.at_ms = r.cleaned_ms;
     PartitionLog::new(core.clone(), key, r.log_start, state)
@@ -134,6 +147,7 @@ fn settle(core: &Arc<Core>, files: &[u64]) -> Result<(), LogError> {
     let dirty: Vec<Arc<PartitionLog>> = core.dirty.hold().clone();
     for partition in &dirty {
         partition.sync_direct()?;
+        partition.reindex()?;
     }
     let progress: Vec<Progress> = dirty
         .into_iter()

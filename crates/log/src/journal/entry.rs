@@ -13,6 +13,8 @@ pub(crate) const MAX_PAYLOAD: usize = (1 << 24) - 1;
 const BATCH_PREFIX: usize = 21;
 /// Payload of [`Kind::Define`].
 pub(crate) const DEFINE_SIZE: usize = 68;
+/// Payload of [`Kind::Truncate`].
+pub(crate) const CUT_SIZE: usize = 24;
 
 /// What an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +130,36 @@ impl Definition {
     }
 }
 
+/// Where a log is cut: what the journal says of it names the place, because what a later start finds in the files may have
+/// been written after the cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) end: i64,
+    pub(crate) segment: i64,
+    pub(crate) position: u64,
+}
+
+impl Cut {
+    pub(crate) fn encode(&self) -> [u8; CUT_SIZE] {
+        let mut out = [0; CUT_SIZE];
+        out[..8].copy_from_slice(&self.end.to_le_bytes());
+        out[8..16].copy_from_slice(&self.segment.to_le_bytes());
+        out[16..].copy_from_slice(&self.position.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+        let (end, rest) = payload.split_first_chunk::<8>()?;
+        let (segment, rest) = rest.split_first_chunk::<8>()?;
+        let (position, _) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            end: i64::from_le_bytes(*end),
+            segment: i64::from_le_bytes(*segment),
+            position: u64::from_le_bytes(*position),
+        })
+    }
+}
+
 /// The header of an entry. `file` is the number of the journal file that it goes to: an entry that a file's former
 /// life left behind doesn't pass for one of this life. `first` is the payload's beginning, at least as much of it as
 /// the CRC covers.
@@ -189,7 +221,8 @@ pub(crate) fn decode_header(file: u64, bytes: &[u8]) -> Found {
         Kind::Batch | Kind::BatchRoll => length >= HEADER_SIZE,
         Kind::Marker | Kind::MarkerRoll => length == HEADER_SIZE,
         Kind::Define => length == DEFINE_SIZE,
-        Kind::LogStart | Kind::Truncate | Kind::Flushed => length == 8,
+        Kind::LogStart | Kind::Flushed => length == 8,
+        Kind::Truncate => length == CUT_SIZE,
         Kind::Delete => length == 0,
     };
     if !fits {

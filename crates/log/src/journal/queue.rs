@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use bytes::{Bytes, BytesMut};
 use chronik_records::{BatchHeader, HEADER_SIZE};
 
-use super::entry::{Definition, ENTRY_HEADER, FILE_HEADER, Kind, encode_header};
+use super::entry::{Cut, Definition, ENTRY_HEADER, FILE_HEADER, Kind, encode_header};
 use crate::partition::PartitionLog;
 use crate::sync::Lock;
 
@@ -87,7 +87,7 @@ pub(crate) struct Group {
 pub(crate) enum Item<'a> {
     Batch { header: &'a BatchHeader, bytes: &'a Bytes, place: Place, direct: bool },
     LogStart(i64),
-    Truncate(i64),
+    Truncate(Cut),
     Delete,
     Create,
 }
@@ -198,7 +198,7 @@ impl Queue {
                 inner.group.batch_bytes += bytes.len() as u64;
             }
             Item::LogStart(offset) => inner.control(part, Kind::LogStart, slot, &offset.to_le_bytes()),
-            Item::Truncate(offset) => inner.control(part, Kind::Truncate, slot, &offset.to_le_bytes()),
+            Item::Truncate(cut) => inner.control(part, Kind::Truncate, slot, &cut.encode()),
             Item::Delete => inner.control(part, Kind::Delete, slot, &[]),
             // The definition that precedes it, at a partition's first entry, says all.
             Item::Create => {}

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use chronik_records::{Batch, BatchHeader};
 
 use super::entry::{
-    Definition, ENTRY_HEADER, EntryHeader, FILE_HEADER, Found, JournalPosition, Kind, decode_header,
+    Cut, Definition, ENTRY_HEADER, EntryHeader, FILE_HEADER, Found, JournalPosition, Kind, decode_header,
     is_file_header,
 };
 use crate::core::Core;
@@ -32,16 +32,34 @@ struct Fault {
     what: String,
 }
 
+/// What a replay found.
+pub(crate) struct Replayed {
+    pub(crate) partitions: HashMap<PartitionKey, Arc<PartitionLog>>,
+    /// Something could not be read.
+    pub(crate) faults: bool,
+    /// Journal files with damage where they had been flushed.
+    pub(crate) damaged: Vec<u64>,
+}
+
+/// A batch that ought to be in its segment and isn't: damage, unless it went for a reason that comes later.
+struct Suspect {
+    fault: Fault,
+    /// Where the log ends without it.
+    cut: Cut,
+    last_offset: i64,
+}
+
 /// Where a replay is.
 pub(crate) struct Replay<'a> {
     core: &'a Arc<Core>,
     options: Arc<PartitionOptions>,
-    pub(crate) partitions: HashMap<PartitionKey, Arc<PartitionLog>>,
+    partitions: HashMap<PartitionKey, Arc<PartitionLog>>,
     /// Partitions that gave up an entry: what follows in this file is not theirs.
     cut: HashMap<PartitionKey, JournalPosition>,
     /// Something is missing between here and the entries before.
     gap: bool,
     faults: Vec<Fault>,
+    suspects: HashMap<PartitionKey, Vec<Suspect>>,
     /// The journal had been flushed up to here.
     flushed: JournalPosition,
     summary: &'a mut RecoverySummary,
@@ -114,6 +132,7 @@ impl<'a> Replay<'a> {
             cut: HashMap::new(),
             gap: false,
             faults: Vec::new(),
+            suspects: HashMap::new(),
             flushed: JournalPosition::default(),
             summary,
             next_progress: PROGRESS,
@@ -121,12 +140,14 @@ impl<'a> Replay<'a> {
     }
 
     /// Reads these files, which are in order, and brings the logs up to date.
-    pub(crate) fn run(mut self, files: &[u64]) -> Result<HashMap<PartitionKey, Arc<PartitionLog>>, LogError> {
+    pub(crate) fn run(mut self, files: &[u64]) -> Result<Replayed, LogError> {
         for file in files {
             self.file(*file)?;
         }
-        self.judge();
-        Ok(self.partitions)
+        self.judge_suspects()?;
+        let faults = !self.faults.is_empty();
+        let damaged = self.judge();
+        Ok(Replayed { partitions: self.partitions, faults, damaged })
     }
 
     fn file(&mut self, number: u64) -> Result<(), LogError> {
@@ -233,7 +254,14 @@ impl<'a> Replay<'a> {
             return Ok(());
         };
         let key = partition.key();
-        if end <= partition.lock().stored.applied || self.cut.contains_key(&key) {
+        if end <= partition.lock().stored.applied {
+            return Ok(());
+        }
+        let cut = Cut::decode(&payload).filter(|_| kind == Kind::Truncate);
+        if let Some(cut) = cut {
+            self.truncated(&partition, cut.end);
+        }
+        if self.cut.contains_key(&key) {
             return Ok(());
         }
         match kind {
@@ -243,8 +271,8 @@ impl<'a> Replay<'a> {
                 }
             }
             Kind::Truncate => {
-                if let Some(to) = number() {
-                    partition.cut_end(to)?;
+                if let Some(cut) = cut {
+                    partition.cut_at(cut)?;
                 }
             }
             Kind::Delete => {
@@ -295,7 +323,8 @@ impl<'a> Replay<'a> {
         let end = partition.log_end_offset();
         // What a later run of the node had found counts: it wrote on from there.
         if d.end_offset < end {
-            partition.cut_end(d.end_offset)?;
+            let (segment, position) = (d.active_base, d.active_position);
+            partition.cut_at(Cut { end: d.end_offset, segment, position })?;
         }
         if d.end_offset > end {
             let what = format!("its log goes on at offset {} where it ended at {end}", d.end_offset);
@@ -361,13 +390,41 @@ impl<'a> Replay<'a> {
         if !self.continues(partition, header.base_offset, at) {
             return;
         }
-        match partition.check_direct(&header, payload, roll) {
-            Ok(()) => {
-                partition.replay_batch(&header, Bytes::new(), roll, end);
-                self.summary.batches += 1;
-            }
-            Err(what) => self.give_up(partition, at, &what),
+        if let Err(what) = partition.check_direct(&header, payload, roll) {
+            let fault = Fault { at, partition: Some(partition.clone()), what };
+            let (segment, position) = partition.replay_place(&header, roll);
+            let cut = Cut { end: header.base_offset, segment, position };
+            let suspects = self.suspects.entry(partition.key()).or_default();
+            suspects.push(Suspect { fault, cut, last_offset: header.last_offset() });
         }
+        partition.replay_batch(&header, Bytes::new(), roll, end);
+        self.summary.batches += 1;
+    }
+
+    /// The log was cut to `to`: what could not be read above it no longer matters.
+    fn truncated(&mut self, partition: &Arc<PartitionLog>, to: i64) {
+        let key = partition.key();
+        if let Some(suspects) = self.suspects.get_mut(&key) {
+            suspects.retain(|s| s.last_offset < to);
+        }
+        if self.cut.contains_key(&key) && to <= partition.log_end_offset() {
+            self.cut.remove(&key);
+            self.faults.retain(|f| f.partition.as_ref().is_none_or(|p| p.key() != key));
+        }
+    }
+
+    /// What ought to be in segments and isn't: below the log's start it was removed; else the log ends before it.
+    fn judge_suspects(&mut self) -> Result<(), LogError> {
+        for (key, suspects) in std::mem::take(&mut self.suspects) {
+            let Some(partition) = self.partitions.get(&key).cloned() else { continue };
+            let log_start = partition.log_start_offset();
+            let Some(first) = suspects.into_iter().find(|s| s.last_offset >= log_start) else { continue };
+            if first.fault.at >= self.flushed {
+                partition.cut_at(first.cut)?;
+            }
+            self.faults.push(first.fault);
+        }
+        Ok(())
     }
 
     /// Keeps the memory that the replay takes within its limit, and tells how far it is.
@@ -395,12 +452,18 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Tells what was torn from what is damaged: what had been flushed was there for good.
-    fn judge(&mut self) {
-        for fault in std::mem::take(&mut self.faults) {
+    /// Tells what was torn from what is damaged: what had been flushed was there for good. Gives the damaged files.
+    fn judge(&mut self) -> Vec<u64> {
+        let mut damaged = Vec::new();
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.sort_by_key(|f| f.at);
+        for fault in faults {
             let path = self.core.journal_path(fault.at.file);
             let place = format!("{} at byte {}", path.display(), fault.at.position);
             let was_flushed = fault.at < self.flushed;
+            if was_flushed && damaged.last() != Some(&fault.at.file) {
+                damaged.push(fault.at.file);
+            }
             match fault.partition {
                 Some(partition) if was_flushed => {
                     let why = format!(
@@ -424,5 +487,6 @@ impl<'a> Replay<'a> {
                 None => self.summary.cut.push(format!("the journal was cut in {place}: {}", fault.what)),
             }
         }
+        damaged
     }
 }

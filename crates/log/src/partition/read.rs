@@ -11,6 +11,7 @@ use super::state::{ReadHint, TailBatch};
 use super::{PartitionLog, State};
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::{LogError, OffsetOutOfRange, ReadError};
+use crate::index::{self, Index, IndexEntry, IndexFault};
 use crate::segment::Scanner;
 
 /// Whole record batches, ready to be sent.
@@ -146,7 +147,7 @@ impl PartitionLog {
         let start = match hint {
             Some(position) => self.first_from(segment, &*file, position, offset)?,
             None => {
-                let position = self.with_index(segment, |index| index.by_offset(offset))?;
+                let position = self.floor(segment, &*file, |index| index.by_offset(offset))?;
                 self.first_from(segment, &*file, position, offset)?
             }
         };
@@ -157,7 +158,7 @@ impl PartitionLog {
         }
         let (mut end, mut next_offset) = (segment.size, segment.end);
         if limit < segment.end {
-            let position = self.with_index(segment, |index| index.by_offset(limit))?;
+            let position = self.floor(segment, &*file, |index| index.by_offset(limit))?;
             // The batch that holds the limit may begin before the entry found, never the one before that.
             let mut scanner = Scanner::new(&*file, position.max(start), segment.size);
             next_offset = limit;
@@ -171,28 +172,24 @@ impl PartitionLog {
             }
         }
         if end - start > max_bytes as u64 {
-            let entry = self.with_index(segment, |index| index.by_position(start + max_bytes as u64))?;
-            match entry {
-                Some(entry)
-                    if entry.position > start + first.total_size() as u64 && entry.position <= end =>
-                {
-                    end = entry.position;
-                    next_offset = entry.offset;
-                }
-                _ => {
-                    end = start + first.total_size() as u64;
-                    next_offset = first.next_offset();
-                    let mut scanner = Scanner::new(&*file, end, segment.size);
-                    while let Some((position, header)) =
-                        scanner.next_header().map_err(|f| f.into_error(&path))?
-                    {
-                        let size = header.total_size() as u64;
-                        if position + size - start > max_bytes as u64 || header.last_offset() >= limit {
-                            break;
-                        }
-                        end = position + size;
-                        next_offset = header.next_offset();
+            let after_first = start + first.total_size() as u64;
+            let usable = |e: &IndexEntry| e.position > after_first && e.position < end;
+            let entry = self.with_index(segment, |index| {
+                let entry = index.by_position(start + max_bytes as u64)?.filter(usable);
+                entry.iter().try_for_each(|e| index::confirm(&*file, e))?;
+                Ok(entry)
+            })?;
+            if let Some(entry) = entry {
+                (end, next_offset) = (entry.position, entry.offset);
+            } else {
+                (end, next_offset) = (after_first, first.next_offset());
+                let mut scanner = Scanner::new(&*file, end, segment.size);
+                while let Some((position, header)) = scanner.next_header().map_err(|f| f.into_error(&path))? {
+                    let size = header.total_size() as u64;
+                    if position + size - start > max_bytes as u64 || header.last_offset() >= limit {
+                        break;
                     }
+                    (end, next_offset) = (position + size, header.next_offset());
                 }
             }
         }
@@ -201,6 +198,25 @@ impl PartitionLog {
         }
         let chunk = range(&file, start, end - start).map_err(LogError::io("read", &path))?;
         Ok(Some(ReadPlan { bytes: chunk.len(), chunks: vec![chunk], next_offset }))
+    }
+
+    /// The place of an index entry that was asked for, or the segment's beginning. The entry is checked against the
+    /// segment.
+    pub(crate) fn floor(
+        &self,
+        segment: &StoredSegment,
+        file: &dyn DiskFile,
+        ask: impl Fn(&Index<'_>) -> Result<Option<IndexEntry>, IndexFault>,
+    ) -> Result<u64, LogError> {
+        self.with_index(segment, |index| match ask(index)? {
+            Some(entry) if entry.position < segment.size => {
+                index::confirm(file, &entry)?;
+                Ok(entry.position)
+            }
+            // The segment's end.
+            Some(entry) => Ok(entry.position.min(segment.size)),
+            None => Ok(0),
+        })
     }
 
     /// The first batch at or after `position` that ends at or after `offset`.

@@ -29,6 +29,13 @@ impl PartitionLog {
             // Behind the segment that the journal names there is only what was taken back.
             bases.retain(|b| *b <= before.segment);
         }
+        // What lies below the log's start doesn't matter any more; retention removes it.
+        let log_start = self.log_start_offset();
+        let below =
+            bases.windows(2).take_while(|pair| pair.get(1).is_some_and(|next| *next <= log_start)).count();
+        for old in bases.drain(..below) {
+            self.remove_segment(old).map_err(LogError::io("remove", self.segment_path(old)))?;
+        }
         let (Some(first), Some(last)) = (bases.first().copied(), bases.last().copied()) else {
             if journalled && before.position > 0 {
                 let path = self.segment_path(before.segment);
@@ -131,6 +138,10 @@ impl PartitionLog {
         let segments = self.lock().dirty_segments.clone();
         for segment in segments {
             let path = self.segment_path(segment);
+            // What retention removed since is not missed.
+            if !self.core.disk.exists(&path) {
+                continue;
+            }
             let sync = || {
                 self.segment_file(segment, OpenMode::Read)?.sync_data()?;
                 self.core.disk.sync_dir(&self.dir())

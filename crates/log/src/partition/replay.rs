@@ -24,6 +24,12 @@ impl State {
 }
 
 impl PartitionLog {
+    /// The segment and position of a batch that comes next in a replay.
+    pub(crate) fn replay_place(&self, header: &BatchHeader, roll: bool) -> (i64, u64) {
+        let place = self.lock().replay_place(header, roll);
+        (place.segment, place.position)
+    }
+
     /// Takes a batch over from the journal; `bytes` is empty for one that is in its segment.
     pub(crate) fn replay_batch(
         self: &Arc<Self>,

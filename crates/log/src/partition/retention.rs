@@ -108,11 +108,16 @@ impl PartitionLog {
                 cleaned_ms: state.cleaned.at_ms,
                 epochs: state.epochs.entries().iter().copied().filter(|e| e.1 < stored.end).collect(),
                 producers: state.producers.as_of(stored.end),
+                offline: state.offline.as_deref().map(str::to_owned),
             };
             (record, std::mem::take(&mut state.dirty_segments))
         };
         for segment in &segments {
             let path = self.segment_path(*segment);
+            // What retention removed since is not missed.
+            if !self.core.disk.exists(&path) {
+                continue;
+            }
             let synced = self
                 .segment_file(*segment, OpenMode::Read)
                 .and_then(|file| file.sync_data())
@@ -123,5 +128,54 @@ impl PartitionLog {
             }
         }
         Ok(Some(record))
+    }
+
+    /// Removes the segments that lie wholly below the log's start. The caller made sure that the start is flushed.
+    pub(crate) fn remove_old_segments(&self) -> Result<usize, LogError> {
+        let _io = self.lock_io();
+        self.ensure_listed_locked()?;
+        let log_start = self.log_start_offset();
+        let gone = {
+            let mut state = self.lock();
+            state.usable()?;
+            let mut count = 0;
+            for (i, _) in state.sealed.iter().enumerate() {
+                let end = state.sealed.get(i + 1).map_or(state.stored.segment, |next| next.base);
+                if end > log_start {
+                    break;
+                }
+                count = i + 1;
+            }
+            let gone: Vec<_> = state.sealed.drain(..count).collect();
+            let bytes: u64 = gone.iter().map(|s| s.size).sum();
+            state.stored.sealed_bytes = state.stored.sealed_bytes.saturating_sub(bytes);
+            state.dirty_segments.retain(|s| !gone.iter().any(|g| g.base == *s));
+            state.new_segments.retain(|s| !gone.iter().any(|g| g.base == *s));
+            if !gone.is_empty() {
+                state.forget_hints();
+            }
+            self.recount(&state);
+            gone
+        };
+        for segment in &gone {
+            let path = self.segment_path(segment.base);
+            self.remove_segment(segment.base).map_err(LogError::io("remove", path))?;
+        }
+        Ok(gone.len())
+    }
+
+    /// Ends the active segment, if all of it is stored and it holds something. True if there is a new one.
+    pub(crate) fn roll(&self) -> Result<bool, LogError> {
+        let _io = self.lock_io();
+        self.spill_locked().map_err(LogError::io("write segments of", self.dir()))?;
+        let stored = {
+            let state = self.lock();
+            state.usable()?;
+            if state.stored.position == 0 || state.stored.end != state.end {
+                return Ok(false);
+            }
+            state.stored
+        };
+        self.seal_stored(stored).map_err(LogError::io("end a segment of", self.dir()))
     }
 }

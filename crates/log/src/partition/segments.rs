@@ -19,8 +19,6 @@ pub(crate) struct StoredSegment {
     pub(crate) size: u64,
     /// Offset after its last batch, or one that no batch lies between it and.
     pub(crate) end: i64,
-    /// Entries of its index.
-    pub(crate) index_count: u64,
     pub(crate) sealed: bool,
 }
 
@@ -75,6 +73,24 @@ impl PartitionLog {
         let file = self.segment_file(segment, OpenMode::Create)?;
         if file.len()? > size {
             file.set_len(size)?;
+        }
+        Ok(())
+    }
+
+    /// Removes files of segments between two that follow each other: an earlier run began them, and what they held was
+    /// lost or taken back.
+    pub(crate) fn remove_stale(&self, before: i64, next: i64) -> io::Result<()> {
+        let dir = self.dir();
+        let mut removed = false;
+        for base in self.core.disk.list(&dir)?.iter().filter_map(|n| parse_log_name(n)) {
+            if base > before && base < next {
+                self.remove_segment(base)?;
+                removed = true;
+            }
+        }
+        if removed {
+            // That they are gone is to be flushed with the next segment's name.
+            self.lock().new_segments.push(next);
         }
         Ok(())
     }
@@ -142,7 +158,7 @@ impl PartitionLog {
         let mut all = Vec::with_capacity(state.sealed.len() + 1);
         for (i, s) in state.sealed.iter().enumerate() {
             let end = state.sealed.get(i + 1).map_or(state.stored.segment, |next| next.base);
-            all.push(StoredSegment { base: s.base, size: s.size, end, index_count: 0, sealed: true });
+            all.push(StoredSegment { base: s.base, size: s.size, end, sealed: true });
         }
         if state.stored.position > 0 {
             all.push(state.stored_active());
@@ -176,20 +192,26 @@ impl PartitionLog {
         segment: &StoredSegment,
         ask: impl Fn(&Index<'_>) -> Result<T, IndexFault>,
     ) -> Result<T, IndexFault> {
-        if !segment.sealed && segment.index_count == 0 {
+        // The index may have been made again, or the segment sealed, since the caller looked.
+        let (sealed, count) = {
+            let state = self.lock();
+            let sealed = segment.sealed || state.stored.segment != segment.base;
+            (sealed, if sealed { 0 } else { state.stored.index.count })
+        };
+        if !sealed && count == 0 {
             return ask(&Index::new(&crate::disk::NoFile, segment.base, 0));
         }
         let file = self.index_file(segment.base, OpenMode::Read).map_err(IndexFault::Io)?;
-        let count = if segment.sealed {
+        let count = if sealed {
             let count = file.len().map_err(IndexFault::Io)? / ENTRY_SIZE;
             // A sealed segment's index ends with the segment's end.
             let last = Index::new(&*file, segment.base, count).last()?;
-            if last.is_none_or(|e| e.position != segment.size) {
+            if last.is_none_or(|e| e.position < segment.size) {
                 return Err(IndexFault::Bad);
             }
             count
         } else {
-            segment.index_count
+            count
         };
         ask(&Index::new(&*file, segment.base, count))
     }
@@ -222,6 +244,7 @@ impl PartitionLog {
         let mut state = self.lock();
         if !segment.sealed && state.stored.segment == segment.base {
             state.stored.index = cursor;
+            state.stored.reindex = false;
         }
         written
     }
@@ -234,13 +257,34 @@ impl PartitionLog {
         error
     }
 
+    pub(crate) fn remove_index(&self, base: i64) -> io::Result<()> {
+        self.core.files.forget(self.file_key(base, FileKind::Index));
+        self.core.disk.remove(&self.dir().join(index_name(base)))
+    }
+
+    /// Makes the index again where a replay left it incomplete.
+    ///
+    /// # Errors
+    /// The operating system says no. Damage takes the partition offline.
+    pub(crate) fn reindex(&self) -> Result<(), LogError> {
+        let segment = {
+            let state = self.lock();
+            if !state.stored.reindex {
+                return Ok(());
+            }
+            state.stored_active()
+        };
+        match self.rebuild_index(&segment) {
+            Err(LogError::Damaged { .. }) | Ok(()) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Removes the files of a segment that is no longer in the log.
     pub(crate) fn remove_segment(&self, base: i64) -> io::Result<()> {
+        self.remove_index(base)?;
         self.core.files.forget(self.file_key(base, FileKind::Log));
-        self.core.files.forget(self.file_key(base, FileKind::Index));
-        let dir = self.dir();
-        self.core.disk.remove(&dir.join(index_name(base)))?;
-        self.core.disk.remove(&dir.join(log_name(base)))
+        self.core.disk.remove(&self.dir().join(log_name(base)))
     }
 }
 
@@ -251,7 +295,6 @@ impl State {
             base: self.stored.segment,
             size: self.stored.position,
             end: self.stored.end,
-            index_count: self.stored.index.count,
             sealed: false,
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Stored {
     pub(crate) sealed_bytes: u64,
     /// The journal up to here is in the segments.
     pub(crate) applied: JournalPosition,
+    /// The index lacks what the segment held before; it is to be made again.
+    pub(crate) reindex: bool,
 }
 
 /// A batch in memory, or one after such a batch that is in its segment already.

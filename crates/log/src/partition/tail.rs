@@ -121,13 +121,22 @@ impl PartitionLog {
                 self.write_run(&mut run)?;
                 if stored.position > 0 {
                     stored.index.seal(stored.segment, stored.end, stored.position, &mut index);
-                    self.write_index(stored.segment, index_from, &mut index)?;
+                    self.end_index(stored.segment, index_from, &mut index)?;
                     self.cut_segment(stored.segment, stored.position)?;
-                    let max_timestamp = Some(stored.index.max_timestamp);
+                    // The cut has to be flushed, too: the segment's length is its end from now on.
+                    touched.push(stored.segment);
+                    let mut max_timestamp = Some(stored.index.max_timestamp);
+                    if stored.reindex {
+                        // Whoever needs it makes it again.
+                        self.remove_index(stored.segment)?;
+                        max_timestamp = None;
+                    }
                     sealed.push(Sealed { base: stored.segment, size: stored.position, max_timestamp });
                     stored.sealed_bytes += stored.position;
                 }
+                self.remove_stale(stored.segment, batch.segment)?;
                 stored.segment = batch.segment;
+                stored.reindex = false;
                 stored.position = 0;
                 stored.index = IndexCursor::default();
                 index_from = 0;
@@ -157,8 +166,9 @@ impl PartitionLog {
         let (segment, from) = (stored.segment, stored.index.count);
         let mut index = Vec::new();
         stored.index.seal(segment, stored.end, stored.position, &mut index);
-        self.write_index(segment, from, &mut index)?;
+        self.end_index(segment, from, &mut index)?;
         self.cut_segment(segment, stored.position)?;
+        self.remove_stale(segment, stored.end)?;
         let mut state = self.lock();
         if state.end != stored.end {
             return Ok(false);
@@ -172,6 +182,7 @@ impl PartitionLog {
             index: IndexCursor::default(),
             sealed_bytes: stored.sealed_bytes + stored.position,
             applied: stored.applied,
+            reindex: false,
         };
         state.active.segment = stored.end;
         state.active.position = 0;
@@ -200,6 +211,14 @@ impl PartitionLog {
             index.clear();
         }
         Ok(())
+    }
+
+    /// Writes the last entries of a segment's index. What an earlier run may have left behind them goes.
+    fn end_index(&self, segment: i64, from: u64, index: &mut Vec<u8>) -> io::Result<()> {
+        let length = from * ENTRY_SIZE + index.len() as u64;
+        self.write_index(segment, from, index)?;
+        let file = self.index_file(segment, OpenMode::Create)?;
+        if file.len()? > length { file.set_len(length) } else { Ok(()) }
     }
 
     /// Forgets stored batches below `end` from the cache.

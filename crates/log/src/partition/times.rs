@@ -106,7 +106,7 @@ impl PartitionLog {
     ) -> Result<Option<TimestampAndOffset>, LogError> {
         let path = self.segment_path(segment.base);
         let file = self.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
-        let from = self.with_index(segment, |index| index.by_timestamp(timestamp))?;
+        let from = self.floor(segment, &*file, |index| index.by_timestamp(timestamp))?;
         let mut scanner = Scanner::new(&*file, from, segment.size);
         while let Some((position, header)) = scanner.next_header().map_err(|f| f.into_error(&path))? {
             if header.max_timestamp < timestamp || header.last_offset() < log_start {

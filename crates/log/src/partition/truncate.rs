@@ -1,4 +1,4 @@
-//! Cutting the log: its end back (a follower that had more than its leader), and its oldest segments away (retention).
+//! Cutting the log's end back: a follower that had more than its leader, or a start that finds less than was appended.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,9 +7,10 @@ use super::{PartitionLog, State, Stored};
 use crate::core::uncount;
 use crate::disk::OpenMode;
 use crate::error::{AppendError, LogError};
-use crate::index;
+use crate::index::IndexCursor;
+use crate::journal::entry::Cut;
 use crate::journal::queue::Item;
-use crate::segment::{Scanner, index_name};
+use crate::segment::Scanner;
 
 impl PartitionLog {
     /// Cuts the log's end back to `end` (a follower that had more than its leader). A batch that reaches across goes
@@ -18,7 +19,6 @@ impl PartitionLog {
     /// # Errors
     /// The storage takes no writes, or the log can't be read.
     pub fn truncate_to(self: &Arc<Self>, end: i64) -> Result<(), AppendError> {
-        let failed = || AppendError::Storage("what was appended before can't be written".to_owned());
         {
             let mut state = self.lock();
             state.usable()?;
@@ -27,99 +27,119 @@ impl PartitionLog {
             }
             state.cutting = true;
         }
-        let result = (|| {
-            if !self.core.write_and_wait() {
-                return Err(failed());
-            }
-            let _io = self.lock_io();
-            {
-                let mut state = self.lock();
-                self.queue(&mut state, &Item::Truncate(end))?;
-            }
-            // Files go only once the journal says so for good: else a power loss could leave a log that misses them.
-            if !self.core.flush_and_wait() {
-                return Err(failed());
-            }
-            self.cut_end(end)?;
-            Ok(())
-        })();
+        let result = self.truncate(end);
         self.lock().cutting = false;
         result
     }
 
-    /// Takes what lies at `end` and above out of the log. The caller holds the I/O lock, or is the only one there.
-    pub(crate) fn cut_end(&self, end: i64) -> Result<(), LogError> {
-        self.ensure_listed_locked()?;
-        let cut = {
+    fn truncate(self: &Arc<Self>, end: i64) -> Result<(), AppendError> {
+        let failed = || AppendError::Storage("what was appended before can't be written".to_owned());
+        if !self.core.write_and_wait() {
+            return Err(failed());
+        }
+        let io = self.lock_io();
+        let cut = self.find_cut(end)?;
+        {
             let mut state = self.lock();
-            let cut = state.cut_tail(end);
-            self.settle(&mut state, cut.end);
-            cut
-        };
-        uncount(&self.core.tail_bytes, cut.memory);
-        uncount(&self.core.unspilled, cut.unspilled);
-        if cut.in_files { self.cut_files(cut.end) } else { Ok(()) }
+            self.queue(&mut state, &Item::Truncate(cut))?;
+        }
+        // Files go only once the journal says so for good: else a power loss could leave a log that misses them.
+        if !self.core.flush_and_wait() {
+            return Err(failed());
+        }
+        for segment in self.cut_at(cut)? {
+            self.remove_segment(segment).map_err(LogError::io("remove", self.segment_path(segment)))?;
+        }
+        let path = self.segment_path(cut.segment);
+        if self.core.disk.exists(&path) {
+            self.cut_segment(cut.segment, cut.position).map_err(LogError::io("cut", path))?;
+        }
+        drop(io);
+        Ok(self.reindex()?)
     }
 
-    /// Takes batches out of the segments' end.
-    fn cut_files(&self, end: i64) -> Result<(), LogError> {
-        let (stored, mut sealed, interval) = {
+    /// Where the log has to be cut so that nothing at `end` or above is left. All of it is written.
+    fn find_cut(&self, end: i64) -> Result<Cut, LogError> {
+        self.ensure_listed_locked()?;
+        let (first_in_memory, segments) = {
             let state = self.lock();
-            (state.stored, state.sealed.clone(), state.options.index_interval_bytes)
+            let first = state.tail.front().map(|b| (b.base_offset, b.segment, b.position));
+            let found = state.tail.iter().find(|b| b.last_offset >= end);
+            if let Some(batch) = found.filter(|_| first.is_some_and(|(base, ..)| base <= end)) {
+                let (segment, position) = (batch.segment, batch.position);
+                return Ok(Cut { end: end.min(batch.base_offset), segment, position });
+            }
+            let mut segments: Vec<(i64, u64)> = state.sealed.iter().map(|s| (s.base, s.size)).collect();
+            segments.push((state.stored.segment, state.stored.position));
+            (first, segments)
         };
-        let mut gone = Vec::new();
-        let (mut base, mut size) = (stored.segment, stored.position);
-        let mut sealed_bytes = stored.sealed_bytes;
-        while base >= end {
-            let Some(before) = sealed.pop() else { break };
-            gone.push(base);
-            sealed_bytes = sealed_bytes.saturating_sub(before.size);
-            (base, size) = (before.base, before.size);
-        }
+        let after = segments.partition_point(|(base, _)| *base < end);
+        let Some((base, size)) = segments.get(after.saturating_sub(1)).copied() else {
+            return Ok(Cut { end, segment: end, position: 0 });
+        };
         let path = self.segment_path(base);
-        let (mut position, mut log_end) = (0, end);
-        let mut cursor = index::IndexCursor::default();
         if size > 0 {
             let file = self.segment_file(base, OpenMode::Read).map_err(LogError::io("open", &path))?;
             let mut scanner = Scanner::new(&*file, 0, size);
-            while let Some((at, header)) =
+            while let Some((position, header)) =
                 scanner.next_header().map_err(|f| self.damage(f.into_error(&path)))?
             {
                 if header.last_offset() >= end {
-                    // A batch that reaches across goes whole.
-                    log_end = log_end.min(header.base_offset);
-                    break;
+                    return Ok(Cut { end: end.min(header.base_offset), segment: base, position });
                 }
-                position = at + header.total_size() as u64;
             }
-            let (bytes, rebuilt) = index::rebuild(&*file, base, position, interval, false)
-                .map_err(|f| self.damage(f.into_error(&path)))?;
-            cursor = rebuilt;
-            let index_path = self.dir().join(index_name(base));
-            self.index_file(base, OpenMode::Create)
-                .and_then(|index| index::write(&*index, &bytes))
-                .map_err(LogError::io("write", index_path))?;
-            self.cut_segment(base, position).map_err(LogError::io("cut", &path))?;
         }
-        for segment in &gone {
-            self.remove_segment(*segment).map_err(LogError::io("remove", self.segment_path(*segment)))?;
+        // The end falls into a gap that compaction left, behind the segment's last batch.
+        let (segment, position) =
+            first_in_memory.map_or((base, size), |(_, segment, position)| (segment, position));
+        Ok(Cut { end, segment, position })
+    }
+
+    /// Takes what lies behind a cut out of the log. Gives the segments whose files no longer belong to it. The caller holds
+    /// the I/O lock, or is the only one there, and calls [`PartitionLog::reindex`] afterwards: in a replay the segment
+    /// may not be what it was at the time of the cut before the replay is through.
+    pub(crate) fn cut_at(&self, cut: Cut) -> Result<Vec<i64>, LogError> {
+        let freed = {
+            let mut state = self.lock();
+            let freed = state.cut_tail(cut.end);
+            state.active.segment = cut.segment;
+            state.active.position = cut.position;
+            self.settle(&mut state, cut.end);
+            freed
+        };
+        uncount(&self.core.tail_bytes, freed.memory);
+        uncount(&self.core.unspilled, freed.unspilled);
+        if !freed.in_files {
+            return Ok(Vec::new());
         }
+        self.ensure_listed_locked()?;
+        let (stored, mut sealed) = {
+            let state = self.lock();
+            (state.stored, state.sealed.clone())
+        };
+        let mut gone: Vec<i64> = sealed.iter().map(|s| s.base).filter(|base| *base > cut.segment).collect();
+        if stored.segment > cut.segment {
+            gone.push(stored.segment);
+        }
+        sealed.retain(|s| s.base < cut.segment);
+        let sealed_bytes = sealed.iter().map(|s| s.size).sum();
         let mut state = self.lock();
         state.dirty_segments.retain(|s| !gone.contains(s));
-        state.note_dirty_segment(base);
+        if cut.position > 0 {
+            state.note_dirty_segment(cut.segment);
+        }
         state.sealed = sealed;
         state.stored = Stored {
-            end: log_end,
-            segment: base,
-            position,
-            index: cursor,
+            end: cut.end,
+            segment: cut.segment,
+            position: cut.position,
+            index: IndexCursor::default(),
             sealed_bytes,
             applied: stored.applied,
+            reindex: cut.position > 0,
         };
-        state.active.segment = base;
-        state.active.position = position;
-        self.settle(&mut state, log_end);
-        Ok(())
+        self.recount(&state);
+        Ok(gone)
     }
 
     /// Brings offsets, producers and epochs in line with a new end.
@@ -128,6 +148,8 @@ impl PartitionLog {
         state.epochs.truncate(end);
         state.producers.truncate(end);
         state.forget_hints();
+        let last = state.active.segment;
+        state.dirty_segments.retain(|s| *s <= last);
         self.log_end.store(end, Ordering::Release);
         self.written.fetch_min(end, Ordering::AcqRel);
         self.flushed.fetch_min(end, Ordering::AcqRel);
@@ -137,62 +159,11 @@ impl PartitionLog {
         }
         self.recount(state);
     }
-
-    /// Removes the segments that lie wholly below the log's start. The caller made sure that the start is flushed.
-    pub(crate) fn remove_old_segments(&self) -> Result<usize, LogError> {
-        let _io = self.lock_io();
-        self.ensure_listed_locked()?;
-        let log_start = self.log_start_offset();
-        let gone = {
-            let mut state = self.lock();
-            state.usable()?;
-            let mut count = 0;
-            for (i, _) in state.sealed.iter().enumerate() {
-                let end = state.sealed.get(i + 1).map_or(state.stored.segment, |next| next.base);
-                if end > log_start {
-                    break;
-                }
-                count = i + 1;
-            }
-            let gone: Vec<_> = state.sealed.drain(..count).collect();
-            let bytes: u64 = gone.iter().map(|s| s.size).sum();
-            state.stored.sealed_bytes = state.stored.sealed_bytes.saturating_sub(bytes);
-            state.dirty_segments.retain(|s| !gone.iter().any(|g| g.base == *s));
-            state.new_segments.retain(|s| !gone.iter().any(|g| g.base == *s));
-            if !gone.is_empty() {
-                state.forget_hints();
-            }
-            self.recount(&state);
-            gone
-        };
-        for segment in &gone {
-            let path = self.segment_path(segment.base);
-            self.remove_segment(segment.base).map_err(LogError::io("remove", path))?;
-        }
-        Ok(gone.len())
-    }
-
-    /// Ends the active segment, if all of it is stored and it holds something. True if there is a new one.
-    pub(crate) fn roll(&self) -> Result<bool, LogError> {
-        let _io = self.lock_io();
-        self.spill_locked().map_err(LogError::io("write segments of", self.dir()))?;
-        let stored = {
-            let state = self.lock();
-            state.usable()?;
-            if state.stored.position == 0 || state.stored.end != state.end {
-                return Ok(false);
-            }
-            state.stored
-        };
-        self.seal_stored(stored).map_err(LogError::io("end a segment of", self.dir()))
-    }
 }
 
 /// What was cut from memory.
-struct CutTail {
-    /// The log's end now.
-    end: i64,
-    /// The segments hold batches above it, too.
+struct Freed {
+    /// The segments hold batches behind the cut, too.
     in_files: bool,
     /// Bytes of memory that are free, in all and of what was not stored.
     memory: u64,
@@ -201,29 +172,23 @@ struct CutTail {
 
 impl State {
     /// Takes batches at `end` and above out of memory.
-    fn cut_tail(&mut self, end: i64) -> CutTail {
+    fn cut_tail(&mut self, end: i64) -> Freed {
         let (mut memory, mut unspilled) = (0, 0);
-        let mut lowest = self.end.min(end);
-        while let Some(last) = self.tail.back().filter(|b| b.last_offset >= end) {
+        while let Some(last) = self.tail.back().filter(|b| b.base_offset >= end) {
             memory += last.memory();
-            lowest = lowest.min(last.base_offset);
             if self.tail.len() > self.spilled {
                 unspilled += last.memory();
             }
             self.tail.pop_back();
             self.spilled = self.spilled.min(self.tail.len());
         }
-        let in_files = self.stored.end > lowest;
+        let in_files = self.stored.end > end;
         if in_files {
             // What is left is a cache of what the segments hold.
             memory += self.tail.iter().map(super::state::TailBatch::memory).sum::<u64>();
             self.tail.clear();
             self.spilled = 0;
-        } else {
-            let (_, segment, position) = self.written();
-            self.active.segment = segment;
-            self.active.position = position;
         }
-        CutTail { end: lowest, in_files, memory, unspilled }
+        Freed { in_files, memory, unspilled }
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use chronik_base::{Chunk, Clock, Uuid};
 use chronik_log::disk::Disk;
 use chronik_log::{
-    DataDir, LogListener, LogManager, LogOptions, PartitionKey, PartitionLog, PartitionOptions, Progress,
-    RecoverySummary,
+    DataDir, LogError, LogListener, LogManager, LogOptions, PartitionKey, PartitionLog, PartitionOptions,
+    Progress, ReadError, RecoverySummary,
 };
 use chronik_records::{Batch, BatchBuilder, BatchOptions};
 
@@ -127,11 +127,19 @@ pub fn open_on(
     path: &Path,
     options: LogOptions,
 ) -> (Arc<LogManager>, RecoverySummary, Arc<Listener>) {
+    try_open_on(disk, path, options).unwrap()
+}
+
+/// The same, where the disk may stop meanwhile.
+pub fn try_open_on(
+    disk: Arc<dyn Disk>,
+    path: &Path,
+    options: LogOptions,
+) -> Result<(Arc<LogManager>, RecoverySummary, Arc<Listener>), LogError> {
     let listener = Arc::new(Listener::default());
-    let (manager, summary) =
-        LogManager::open(DataDir::simulated(path), disk, Arc::new(RealClock), options, listener.clone())
-            .unwrap();
-    (manager, summary, listener)
+    let dir = DataDir::simulated(path);
+    let (manager, summary) = LogManager::open(dir, disk, Arc::new(RealClock), options, listener.clone())?;
+    Ok((manager, summary, listener))
 }
 
 /// All bytes of a chunk.
@@ -149,11 +157,16 @@ pub fn bytes_of(chunk: &Chunk) -> Bytes {
 
 /// Reads a whole log, batch by batch, in reads of at most `max` bytes; checks that every batch is whole and in order.
 pub fn read_all(log: &PartitionLog, max: usize) -> Vec<Bytes> {
+    try_read_all(log, max).unwrap()
+}
+
+/// The same, where the disk may have stopped.
+pub fn try_read_all(log: &PartitionLog, max: usize) -> Result<Vec<Bytes>, ReadError> {
     let mut batches = Vec::new();
     let mut offset = log.log_start_offset();
-    let end = log.log_end_offset();
+    let end = log.written_offset();
     while offset < end {
-        let plan = log.read(offset, max, end, true).unwrap();
+        let plan = log.read(offset, max, end, true)?;
         assert!(!plan.chunks.is_empty(), "nothing at {offset} of {}..{end}", log.log_start_offset());
         let bytes: Vec<u8> = plan.chunks.iter().flat_map(|c| bytes_of(c).to_vec()).collect();
         assert_eq!(bytes.len(), plan.bytes);
@@ -166,9 +179,11 @@ pub fn read_all(log: &PartitionLog, max: usize) -> Vec<Bytes> {
             offset = header.next_offset();
             batches.push(rest.split_to(header.total_size()));
         }
-        assert_eq!(plan.next_offset, offset);
+        let bases: Vec<i64> =
+            batches.iter().rev().take(6).map(|b| i64::from_be_bytes(b[..8].try_into().unwrap())).collect();
+        assert_eq!(plan.next_offset, offset, "{log:?}: {} bytes, batches before {bases:?}", plan.bytes);
     }
-    batches
+    Ok(batches)
 }
 
 pub fn topic(options: PartitionOptions) -> Arc<PartitionOptions> {
