@@ -25,7 +25,7 @@ mod transport;
 pub use clock::SystemClock;
 pub use connection::{Connection, ConnectionLimits, Ending, REQUEST_OVERHEAD_BYTES};
 pub use control::{CoarseClock, Control, Phase};
-pub use gate::Gate;
+pub use gate::{Gate, Reading};
 pub use log_limit::LogLimit;
 pub use node::{Node, RunningNode};
 pub use registry::{ConnectionCounts, NotAdmitted, Place, Registry, Swept};

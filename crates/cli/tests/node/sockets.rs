@@ -209,3 +209,21 @@ fn ten_thousand_idle_connections_cost_little() {
     assert!(each < 4 << 10, "{each} bytes for each of {count} connections");
     still_serves(&node);
 }
+
+#[test]
+fn requests_that_do_not_arrive_are_given_up_when_memory_is_short() {
+    let limit = ["--queued-max-request-bytes", "1MiB", "--connection-queued-max-bytes", "1MiB"];
+    let mut node = Node::start(&[&["--ephemeral"][..], &limit].concat());
+    let mut stuck: Vec<_> = (0..3).map(|_| node.connect()).collect();
+    let part = vec![0; 400 << 10];
+    for stream in &mut stuck {
+        stream.write_all(&(8u32 << 20).to_be_bytes()).unwrap();
+        // The later ones may not be read any more.
+        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        let _ = stream.write_all(&part).and_then(|()| stream.write_all(&part));
+    }
+    let started_at = Instant::now();
+    still_serves(&node);
+    assert!(started_at.elapsed() < Duration::from_secs(9), "{:?}", started_at.elapsed());
+    node.expect_log("queued.max.request.bytes");
+}

@@ -65,6 +65,28 @@ fn what_is_in_flight_is_answered_before_it_ends() {
 }
 
 #[test]
+fn a_waiting_fetch_does_not_hold_up_the_end() {
+    let mut node = Node::start(&["--ephemeral"]);
+    assert!(node.admin_with_input(&["produce", "t"], "one\n").status.success());
+    let mut consumer = chronik()
+        .args(["consume", "t", "--follow", "--timeout", "1", "--bootstrap-server", &node.bootstrap])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(consumer.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    assert_eq!(line, "one\n");
+    let started_at = Instant::now();
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait(), Some(0));
+    assert!(started_at.elapsed() < Duration::from_secs(3), "{:?}", started_at.elapsed());
+    let _ = consumer.kill();
+    let _ = consumer.wait();
+}
+
+#[test]
 fn an_ephemeral_node_says_where_it_is_and_goes_with_its_data() {
     let mut child = chronik()
         .args(["standalone", "--ephemeral", "--listen", "127.0.0.1:0", "--until-stdin-closes"])

@@ -23,7 +23,7 @@ use chronik_base::Chunk;
 use chronik_broker::{CloseReason, Outcome, Response};
 
 use crate::control::{Control, Phase};
-use crate::gate::Gate;
+use crate::gate::{Gate, Reading};
 use crate::service::Service;
 use crate::sniff::{self, Opening};
 use crate::transport::Transport;
@@ -210,7 +210,8 @@ impl<T: Transport, S: Service> Connection<T, S> {
         if self.ending.is_some() || self.is_full() {
             return false;
         }
-        self.service.poll_unpressured(cx).is_ready() && !self.held.gate.wait(cx.waker())
+        let reading = if self.reader.held_bytes() == 0 { Reading::Begin } else { Reading::GoOn };
+        self.service.poll_unpressured(cx).is_ready() && !self.held.gate.wait(reading, cx.waker())
     }
 
     fn is_full(&self) -> bool {

@@ -248,12 +248,16 @@ async fn request_bytes_beyond_the_limit_wait_in_the_socket() {
 #[tokio::test]
 async fn a_closed_gate_stops_reading_until_it_opens() {
     let mut fixture = start(1 << 20, LIMITS);
-    fixture.gate.change(0, 1_000_000);
-    fixture.send(b"r1").await;
+    fixture.client.write_all(&frame(b"r1")[..5]).await.unwrap();
     fixture.quiesce().await;
-    assert_eq!(fixture.requests(), 0);
-    fixture.gate.change(1_000_000, 0);
-    assert_eq!(fixture.receive().await, b"r1");
+    fixture.gate.change(0, 600_000);
+    fixture.client.write_all(&frame(b"r1")[5..]).await.unwrap();
+    assert_eq!(fixture.receive().await, b"r1", "a request that has begun goes on");
+    fixture.send(b"r2").await;
+    fixture.quiesce().await;
+    assert_eq!(fixture.requests(), 1);
+    fixture.gate.change(600_000, 0);
+    assert_eq!(fixture.receive().await, b"r2");
 }
 
 #[tokio::test]
