@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::partition::{Acks, AppendTime, Partition};
 use crate::producer_ids::ProducerIds;
 use crate::random;
+use crate::rate_limit::RateLimit;
 use crate::sync::Share;
 use crate::topics::Topics;
 use crate::waits::Waits;
@@ -52,6 +53,8 @@ pub struct Broker {
     pub(crate) metrics: Metrics,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) waits: Waits,
+    /// Limits the log lines of fetches that fail: a consumer asks again at once.
+    pub(crate) fetch_failures: RateLimit,
     pub(crate) groups: Groups,
     closing: AtomicBool,
     closed: Notify,
@@ -140,6 +143,7 @@ impl Broker {
                 random::u64(),
             ),
             waits: Waits::default(),
+            fetch_failures: RateLimit::default(),
             groups: Groups::new(&config),
             clock,
             config,

@@ -77,10 +77,15 @@ const DEPARTURES: &str = "\
 | `acks=all` | answered after a flush to disk (`flush=os` is Kafka's way) | an acknowledgement should survive a power loss |
 | high watermark | what is flushed, not what is written | a consumer never reads what a power loss could take back |
 | ListOffsets \"latest\" | flushes first where records wait for it | what was acknowledged with `acks=1` a moment ago is counted |
-| `group.initial.rebalance.delay.ms` | 100 ms instead of 3 s | the first message of a new group should not take seconds |
+| `group.initial.rebalance.delay.ms` | 50 ms instead of 3 s | the first message of a new group should not take seconds |
 | Metadata of a topic that is created on the way | answered as it then is, not with `LEADER_NOT_AVAILABLE` | clients need not ask twice |
 | advertised address | where nothing is set, the address by which the connection came | no advertised-listeners setting in the ordinary cases |
 | producer state that is gone (expired, or its records removed) | the producer goes on, as in Kafka since 2.5 | an idle producer must not fail |
 | attribute bits of a batch that no client may set | refused with `INVALID_RECORD` | they would be read as the broker's own |
+| a transactional id (FindCoordinator, InitProducerId) | `TRANSACTIONAL_ID_AUTHORIZATION_FAILED` with a message | transactions are not served yet, and this is the code that every client takes as final |
+| `__consumer_offsets` | can't be deleted, and gets no more partitions | groups would lose their offsets |
+| settings of a node that are not known | refused by AlterConfigs | a setting that nobody reads is a mistake |
+| too many partitions | `POLICY_VIOLATION`, naming `max.partitions.per.node` | Kafka has no such limit |
+| LeaveGroup | answered before the emptied group is in the log | nothing is lost by it: the members are gone either way |
 | produce to `__consumer_offsets` | refused with `INVALID_TOPIC_EXCEPTION`, whoever asks | a record there is read as a commit |
 ";

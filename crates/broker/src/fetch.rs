@@ -176,8 +176,11 @@ impl Fetch {
                 (data, bytes)
             }
             Err(error) => {
-                if let ReadError::Log(error) = &error {
-                    tracing::warn!(topic = %partition.topic, partition = index, "a fetch failed: {error}");
+                if let ReadError::Log(error) = &error
+                    && let Some(suppressed) =
+                        self.broker.fetch_failures.allow(self.broker.clock.monotonic_ms())
+                {
+                    tracing::warn!(suppressed, topic = %partition.topic, partition = index, "a fetch failed: {error}");
                 }
                 (failed(index, error.error_code(), start), 0)
             }
@@ -189,7 +192,7 @@ impl Fetch {
 fn diverging(partition: &Partition, wanted: &Wanted) -> Option<EpochEndOffset> {
     let (epoch, end_offset) = partition.log.end_offset_for_epoch(wanted.last_fetched_epoch)?;
     (epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset)
-        .then(|| EpochEndOffset { epoch, end_offset })
+        .then_some(EpochEndOffset { epoch, end_offset })
 }
 
 fn told(data: &PartitionData) -> Told {

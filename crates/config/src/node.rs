@@ -133,7 +133,7 @@ node_settings! {
     /// The longest session timeout a member may ask for.
     group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", Kind::int_from(1), Millis, Some("30min"), AtStart, Groups;
     /// How long a new group waits for more members before its first rebalance. Kafka's 3 s make the first message late.
-    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Kind::int_from(0), Millis, Some("100ms"), AtStart, Groups;
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", Kind::int_from(0), Millis, Some("50ms"), AtStart, Groups;
     /// Members of one group at most.
     group_max_size: i32 = "group.max.size", Kind::int_from(1), None, Some("2147483647"), AtStart, Groups;
 

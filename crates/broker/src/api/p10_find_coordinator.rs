@@ -1,7 +1,8 @@
 //! FindCoordinator (10), versions 0 to 6: which node coordinates a group; any number of groups from version 4 on (KIP-699).
 //!
-//! The first request for a group creates the offsets topic. Gaps: coordinators of transactions and of share groups are
-//! refused with `INVALID_REQUEST`, because neither is served yet.
+//! The first request for a group creates the offsets topic. Gaps: transactions and share groups are not served yet. A
+//! transaction's coordinator is refused with `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, the one code that every client takes as final
+//! (others make librdkafka ask for ever); any other kind with `INVALID_REQUEST`.
 
 use chronik_base::ErrorCode;
 use chronik_protocol::messages::find_coordinator::{
@@ -16,6 +17,8 @@ use crate::{Broker, ConnectionContext};
 
 /// The type of key that names a group.
 const GROUP: i8 = 0;
+/// The type of key that is a transactional id.
+const TRANSACTION: i8 = 1;
 const KEYS_FROM: i16 = 4;
 
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
@@ -63,9 +66,13 @@ fn find(
     created: Result<(), ErrorCode>,
 ) -> Coordinator {
     let found = match created {
+        _ if key_type == TRANSACTION => Err((
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "transactions are not served yet: use an idempotent producer without a transactional id",
+        )),
         _ if key_type != GROUP => Err((
             ErrorCode::InvalidRequest,
-            "only groups have coordinators here: transactions and share groups are not served yet",
+            "only groups have coordinators here: share groups are not served yet",
         )),
         Err(error) => Err((error, "the topic of committed offsets can't be created")),
         Ok(()) => leader(broker, connection, &key)

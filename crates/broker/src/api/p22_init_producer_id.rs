@@ -1,8 +1,8 @@
 //! InitProducerId (22), versions 0 to 5: an id for an idempotent producer (KIP-98).
 //!
 //! Always a new id with epoch 0, also for a producer that names one that it has (KIP-360): as in Kafka, only transactional ids
-//! keep theirs. Gap: a transactional id is refused with `UNSUPPORTED_VERSION`, which clients take as fatal; transactions are not
-//! served yet.
+//! keep theirs. Gap: a transactional id is refused with `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, which every client takes as
+//! final; transactions are not served yet.
 
 use chronik_base::ErrorCode;
 use chronik_protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
@@ -14,7 +14,11 @@ use crate::outcome::Outcome;
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = InitProducerIdRequest::decode(reader, call.version)?;
     if let Some(id) = request.transactional_id {
-        let error = if id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::UnsupportedVersion };
+        let error = if id.is_empty() {
+            ErrorCode::InvalidRequest
+        } else {
+            ErrorCode::TransactionalIdAuthorizationFailed
+        };
         return Ok(call.ready(&refused(error)));
     }
     let broker = call.broker.clone();
