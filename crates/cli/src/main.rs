@@ -7,6 +7,7 @@ mod consume;
 mod group;
 mod group_describe;
 mod group_reset;
+mod log;
 mod output;
 mod produce;
 mod setting_flags;
@@ -50,6 +51,8 @@ enum Action {
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
     Consume(consume::ConsumeArgs),
+    /// Look into the data directory of a node that does not run: dump, verify, digest
+    Log(log::LogArgs),
     /// Show every setting: its effective value, and where that comes from
     #[command(after_help = config::EXAMPLES)]
     Config(config::ConfigArgs),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Action::Group(args) => group::run(&args),
         Action::Produce(args) => produce::run(&args),
         Action::Consume(args) => consume::run(&args),
+        Action::Log(args) => log::run(&args),
         Action::Config(args) => config::run(&args, &action_matches),
         Action::Completions(args) => completions::run(&args),
     }

@@ -21,9 +21,6 @@ use crate::start_error::{SPARE_DESCRIPTORS, StartError};
 /// How long a node that stops waits for what is in flight: 5 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a recovery cut is logged place by place up to this many.
-const CUTS_LOGGED: usize = 5;
-
 /// A node that serves, until [`RunningNode::stop`].
 pub struct RunningNode {
     address: SocketAddr,
@@ -214,12 +211,6 @@ fn log_recovery(recovery: &RecoverySummary) {
              kept, {rebuilt} partitions read from their start, {} places cut",
             cut.len()
         );
-    }
-    for place in cut.iter().take(CUTS_LOGGED) {
-        tracing::warn!("cut: {place}");
-    }
-    if cut.len() > CUTS_LOGGED {
-        tracing::warn!("cut: {} more places", cut.len() - CUTS_LOGGED);
     }
     if let Some((key, reason)) = offline.first() {
         tracing::error!("{} partitions are offline, {key:?} among them: {reason}", offline.len());

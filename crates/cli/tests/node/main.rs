@@ -4,5 +4,6 @@
 
 mod administration;
 mod common;
+mod offline_log;
 mod sockets;
 mod start_and_stop;
