@@ -65,16 +65,8 @@ impl LogListener for Completions {
         self.pressure_relieved.notify_waiters();
     }
 
+    /// The log has written its own line about it.
     fn on_state(&self, state: &StorageState) {
-        match state {
-            StorageState::Writable => tracing::info!("storage takes writes again"),
-            StorageState::Full => tracing::error!(
-                "the disk is full: writes are refused with KAFKA_STORAGE_ERROR, reads go on; free space in data.dir and writes go on by themselves"
-            ),
-            StorageState::Poisoned(error) => {
-                tracing::error!("storage failed and takes no writes until the node is started again: {error}")
-            }
-        }
         *self.state.hold() = Some(state.clone());
     }
 }
