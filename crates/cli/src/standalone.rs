@@ -1,6 +1,7 @@
 //! `chronik standalone`: runs a node until it is told to stop.
 
 use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -150,7 +151,14 @@ async fn serve(settings: Settings, config: &NodeConfig) -> Result<ExitCode, Star
 }
 
 fn say_where(node: &RunningNode) {
-    let serving = Serving { bootstrap: node.address().to_string(), pid: std::process::id() };
+    let mut address = node.address();
+    match address.ip() {
+        // "All addresses" can't be connected to.
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let serving = Serving { bootstrap: address.to_string(), pid: std::process::id() };
     let mut stdout = std::io::stdout().lock();
     // Nobody reads it if that fails.
     let _ = serde_json::to_writer(&mut stdout, &serving);

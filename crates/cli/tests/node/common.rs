@@ -89,7 +89,7 @@ impl Node {
 
     /// The next log line that has `text` in it; lines before it are skipped.
     pub fn expect_log(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             self.seen.push(line.clone());
             if line.contains(text) {
@@ -116,7 +116,7 @@ impl Node {
 
     /// Waits for the end; returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
@@ -128,7 +128,7 @@ impl Node {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.bootstrap).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream
     }
 

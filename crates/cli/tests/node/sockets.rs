@@ -128,7 +128,7 @@ fn silent_connections_are_closed_after_a_while() {
         assert!(is_closed(stream));
     }
     let elapsed = started_at.elapsed();
-    assert!(elapsed > Duration::from_millis(700) && elapsed < Duration::from_secs(4), "{elapsed:?}");
+    assert!(elapsed > Duration::from_millis(700) && elapsed < Duration::from_secs(10), "{elapsed:?}");
 }
 
 #[test]
@@ -224,6 +224,6 @@ fn requests_that_do_not_arrive_are_given_up_when_memory_is_short() {
     }
     let started_at = Instant::now();
     still_serves(&node);
-    assert!(started_at.elapsed() < Duration::from_secs(9), "{:?}", started_at.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(20), "{:?}", started_at.elapsed());
     node.expect_log("queued.max.request.bytes");
 }

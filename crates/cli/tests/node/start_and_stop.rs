@@ -61,7 +61,7 @@ fn what_is_in_flight_is_answered_before_it_ends() {
     node.signal(Signal::TERM);
     assert!(crate::common::is_closed(&mut stream));
     assert_eq!(node.wait(), Some(0));
-    assert!(started_at.elapsed() < Duration::from_secs(3), "{:?}", started_at.elapsed());
+    assert!(started_at.elapsed() < Duration::from_millis(4_500), "{:?}", started_at.elapsed());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_waiting_fetch_does_not_hold_up_the_end() {
     let started_at = Instant::now();
     node.signal(Signal::TERM);
     assert_eq!(node.wait(), Some(0));
-    assert!(started_at.elapsed() < Duration::from_secs(3), "{:?}", started_at.elapsed());
+    assert!(started_at.elapsed() < Duration::from_millis(4_500), "{:?}", started_at.elapsed());
     let _ = consumer.kill();
     let _ = consumer.wait();
 }
