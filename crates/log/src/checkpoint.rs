@@ -37,7 +37,7 @@ pub(crate) struct Record {
     pub(crate) sealed_bytes: u64,
     pub(crate) applied: JournalPosition,
     pub(crate) cleaned_to: i64,
-    pub(crate) cleaned_ms: i64,
+    pub(crate) cleaned_horizon_ms: i64,
     pub(crate) epochs: Vec<(i32, i64)>,
     pub(crate) producers: Vec<(i64, Producer)>,
     /// Why the partition is offline, if it is.
@@ -60,8 +60,15 @@ fn put_record(out: &mut Vec<u8>, key: &PartitionKey, record: Option<&Record>) {
     out.extend_from_slice(&key.topic_id.0);
     out.extend_from_slice(&key.partition.to_le_bytes());
     let Some(r) = record else { return };
-    for n in [r.log_start, r.end, r.segment, r.created_ms, r.index.max_timestamp, r.cleaned_to, r.cleaned_ms]
-    {
+    for n in [
+        r.log_start,
+        r.end,
+        r.segment,
+        r.created_ms,
+        r.index.max_timestamp,
+        r.cleaned_to,
+        r.cleaned_horizon_ms,
+    ] {
         out.extend_from_slice(&n.to_le_bytes());
     }
     let (index, at) = (r.index, r.applied);
@@ -128,7 +135,7 @@ impl Fields<'_> {
             return Some((key, None));
         }
         let (log_start, end, segment, created_ms) = (self.i64()?, self.i64()?, self.i64()?, self.i64()?);
-        let (max_timestamp, cleaned_to, cleaned_ms) = (self.i64()?, self.i64()?, self.i64()?);
+        let (max_timestamp, cleaned_to, cleaned_horizon_ms) = (self.i64()?, self.i64()?, self.i64()?);
         let (position, count, last_position) = (self.u64()?, self.u64()?, self.u64()?);
         let sealed_bytes = self.u64()?;
         let applied = JournalPosition { file: self.u64()?, position: self.u64()? };
@@ -167,7 +174,7 @@ impl Fields<'_> {
             sealed_bytes,
             applied,
             cleaned_to,
-            cleaned_ms,
+            cleaned_horizon_ms,
             epochs,
             producers,
             offline,
@@ -327,7 +334,7 @@ mod tests {
             sealed_bytes: 9,
             applied: JournalPosition { file: 10, position: 11 },
             cleaned_to: 12,
-            cleaned_ms: 13,
+            cleaned_horizon_ms: 13,
             epochs: vec![(1, 2), (3, 4)],
             producers: vec![(
                 5,

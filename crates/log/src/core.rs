@@ -91,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) pressed: AtomicBool,
     pub(crate) keeper: Mutex<KeeperSignals>,
     pub(crate) keeper_wake: Condvar,
+    pub(crate) cleaner: Mutex<crate::cleaner::CleanerSignals>,
+    pub(crate) cleaner_wake: Condvar,
     /// Held while a checkpoint is made or a partition's files are exchanged under it.
     pub(crate) checkpoint: Mutex<crate::checkpoint::CheckpointFile>,
     next_serial: AtomicU64,
@@ -128,6 +130,8 @@ impl Core {
             pressed: AtomicBool::new(false),
             keeper: Mutex::default(),
             keeper_wake: Condvar::new(),
+            cleaner: Mutex::default(),
+            cleaner_wake: Condvar::new(),
             checkpoint: Mutex::new(checkpoint),
             next_serial: AtomicU64::new(1),
             root,

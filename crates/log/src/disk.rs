@@ -19,6 +19,7 @@ pub enum OpenMode {
 }
 
 /// An open file. Positions are given with each call: nothing here has a cursor, so handles are shared freely.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait DiskFile: Send + Sync + 'static {
     /// Reads up to `buf.len()` bytes at `position`; fewer only at the end of the file.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;

@@ -16,7 +16,9 @@ mod keeper;
 mod layout;
 mod listener;
 mod manager;
+pub mod offline;
 mod options;
+mod overlay;
 mod partition;
 mod recovery;
 mod segment;
@@ -24,6 +26,7 @@ pub mod simulated;
 mod space;
 mod sync;
 
+pub use cleaner::CleanerOptions;
 pub use error::{AppendError, LogError, OffsetOutOfRange, ReadError, StorageState};
 pub use layout::{DATA_FORMAT_VERSION, DataDir, LayoutError};
 pub use listener::{LogListener, Progress};

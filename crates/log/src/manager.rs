@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use chronik_base::{Clock, TopicId};
 
+use crate::cleaner::CleanerOptions;
 use crate::core::Core;
 use crate::disk::Disk;
 use crate::error::{LogError, StorageState};
@@ -120,7 +121,11 @@ impl LogManager {
         };
         let threads = Threads {
             writer: Some(start("log-writer", Core::run_writer)?),
-            others: vec![start("log-flusher", Core::run_flusher)?, start("log-keeper", Core::run_keeper)?],
+            others: vec![
+                start("log-flusher", Core::run_flusher)?,
+                start("log-keeper", Core::run_keeper)?,
+                start("log-cleaner", Core::run_cleaner)?,
+            ],
         };
         Ok((Arc::new(Self { core, threads: Mutex::new(threads), _dir: dir }), summary))
     }
@@ -227,6 +232,18 @@ impl LogManager {
         self.core.retain(now_ms);
     }
 
+    /// Sets the cleaner's options, in force from its next pass on.
+    pub fn set_cleaner(&self, options: CleanerOptions) {
+        self.core.cleaner.hold().options = options;
+        self.core.cleaner_wake.notify_all();
+    }
+
+    /// Compacts the log that needs it most, as of wall clock time `now_ms`. False if none does. The cleaner's own thread
+    /// does it at intervals.
+    pub fn clean(&self, now_ms: i64) -> bool {
+        self.core.clean_dirtiest(now_ms)
+    }
+
     /// Makes a checkpoint now.
     ///
     /// # Errors
@@ -261,6 +278,8 @@ impl LogManager {
             let _ = writer.join();
         }
         self.core.ask_keeper(|k| k.stop = true);
+        self.core.cleaner.hold().stop = true;
+        self.core.cleaner_wake.notify_all();
         self.core.flush.stop();
         for thread in threads.others {
             let _ = thread.join();

@@ -130,7 +130,7 @@ fn from_record(core: &Arc<Core>, key: PartitionKey, r: Record) -> PartitionLog {
     }
     state.offline = r.offline.map(Into::into);
     state.cleaned.to = r.cleaned_to;
-    state.cleaned.at_ms = r.cleaned_ms;
+    state.cleaned.horizon_ms = r.cleaned_horizon_ms;
     PartitionLog::new(core.clone(), key, r.log_start, state)
 }
 

@@ -64,11 +64,6 @@ impl<'a> Scanner<'a> {
         Self { file, position, end, window: Vec::new(), window_start: 0 }
     }
 
-    /// Where the next batch begins.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The next header and where it is; `None` at the end. The batch itself is not read.
     pub(crate) fn next_header(&mut self) -> Result<Option<(u64, BatchHeader)>, ScanFault> {
         if self.position >= self.end {

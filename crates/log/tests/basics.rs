@@ -144,3 +144,55 @@ fn the_chunks_are_ranges_of_files_once_the_tail_is_gone() {
     assert_eq!(log.read(10, 10, 100, false).unwrap().bytes, 0);
     assert_eq!(log.read(10, 10, 100, true).unwrap().next_offset, 11);
 }
+
+#[test]
+fn offline_commands_see_segments_and_journal_and_change_nothing() {
+    use chronik_log::offline::OfflineLogs;
+
+    let dir = tempfile::tempdir().unwrap();
+    let listing = || {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(dir.path().join("journal")).unwrap() {
+            let entry = entry.unwrap();
+            all.push((entry.path(), entry.metadata().unwrap().len()));
+        }
+        all.sort();
+        all
+    };
+    {
+        let (manager, _, listener) = open_on(Arc::new(OsDisk), dir.path(), small_options());
+        let log = manager.create_partition(key(0), segments(64 << 10)).unwrap();
+        for i in 0..300 {
+            let size = if i % 40 == 3 { 6_000 } else { 300 };
+            log.append_leader(batch(2, size, i), 0, 0).unwrap();
+            if i == 100 {
+                manager.kick();
+                manager.checkpoint().unwrap();
+            }
+        }
+        manager.kick();
+        assert!(listener.wait(key(0), |h| h.written == 600));
+        // Killed.
+    }
+    let before = listing();
+    let (logs, summary) = OfflineLogs::open(dir.path()).unwrap();
+    assert_eq!(summary.batches, 199);
+    assert_eq!(logs.partitions(), [key(0)]);
+    let verified = logs.verify(&key(0)).unwrap();
+    assert_eq!((verified.batches, verified.records, verified.fault.clone()), (300, 600, None));
+    let digest = logs.digest(&key(0), None, None).unwrap();
+    assert_eq!((digest.from, digest.to, digest.batches), (0, 600, 300));
+    let part = logs.digest(&key(0), Some(11), Some(100)).unwrap();
+    assert_eq!((part.from, part.to, part.batches), (12, 100, 44));
+    assert!(matches!(OfflineLogs::open(dir.path()), Err(e) if e.to_string().contains("in use")));
+    drop(logs);
+    assert_eq!(listing(), before);
+
+    // The same once everything is in segments.
+    let (manager, _, _) = open_on(Arc::new(OsDisk), dir.path(), small_options());
+    manager.close().unwrap();
+    drop(manager);
+    let (logs, summary) = OfflineLogs::open(dir.path()).unwrap();
+    assert!(summary.clean);
+    assert_eq!(logs.digest(&key(0), None, None).unwrap(), digest);
+}

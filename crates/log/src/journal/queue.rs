@@ -219,11 +219,6 @@ impl Queue {
         }
     }
 
-    /// Takes the next group; `None` if there is none.
-    pub(crate) fn try_take(&self) -> Option<Group> {
-        self.inner.hold().take()
-    }
-
     /// Waits for the next group; `None` once the queue is stopped and empty.
     pub(crate) fn take(&self) -> Option<Group> {
         let mut inner = self.inner.hold();

@@ -46,12 +46,6 @@ impl Epochs {
         let found = self.entries.get(after.checked_sub(1)?)?;
         Some((found.0, self.entries.get(after).map_or(log_end, |next| next.1)))
     }
-
-    /// Epoch of the record at `offset`; -1 if none was set.
-    pub(crate) fn at(&self, offset: i64) -> i32 {
-        let after = self.entries.partition_point(|e| e.1 <= offset);
-        after.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(-1, |e| e.0)
-    }
 }
 
 #[cfg(test)]
@@ -70,7 +64,6 @@ mod tests {
         assert_eq!(e.end_offset(1, 20), Some((1, 10)));
         assert_eq!(e.end_offset(3, 20), Some((1, 10)));
         assert_eq!(e.end_offset(9, 20), Some((4, 20)));
-        assert_eq!((e.at(9), e.at(10)), (1, 4));
         e.advance_start(7);
         assert_eq!(e.entries(), &[(1, 7), (4, 10)]);
         e.advance_start(10);

@@ -1,6 +1,7 @@
 //! One partition's log.
 
 mod append;
+mod compact;
 pub(crate) mod epochs;
 pub(crate) mod producers;
 mod read;
@@ -25,6 +26,7 @@ use producers::ProducerInfo;
 
 pub use append::Appended;
 pub use read::ReadPlan;
+pub(crate) use segments::StoredSegment;
 pub(crate) use state::{State, Stored};
 pub use times::TimestampAndOffset;
 

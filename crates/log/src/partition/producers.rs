@@ -94,10 +94,6 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     pub(crate) fn insert(&mut self, id: i64, producer: Producer) {
         self.by_id.insert(id, producer);
     }
@@ -288,7 +284,7 @@ mod tests {
         p.note(&batch(0, 99, 1, 0), 0);
         assert_eq!(p.check(&batch(0, 200, 1, 1), DAY + 1, DAY), Ok(Verdict::Append));
         p.expire(DAY + 1, DAY);
-        assert!(p.is_empty());
+        assert!(p.infos().is_empty());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct ReadPlan {
 /// Batches smaller than this are copied together: a piece of its own for each would cost more than the copy.
 const SMALL: usize = 2 << 10;
 /// A read is tried again so often when the files were exchanged under it.
-const ATTEMPTS: usize = 4;
+pub(crate) const ATTEMPTS: usize = 4;
 
 /// Where a read goes.
 enum Source {
@@ -76,6 +76,12 @@ impl PartitionLog {
                 }
                 Source::Stored(segment, hint) => {
                     let read = self.read_stored(&segment, hint, from, max_bytes, limit, at_least_one);
+                    if read.is_err() || self.lock().version != version {
+                        attempts += 1;
+                        if attempts < ATTEMPTS && self.changed_since(version) {
+                            continue;
+                        }
+                    }
                     match read {
                         Ok(Some(mut plan)) => {
                             if plan.chunks.is_empty() {
@@ -84,19 +90,19 @@ impl PartitionLog {
                             return Ok(plan);
                         }
                         Ok(None) => segment,
-                        Err(e) => {
-                            attempts += 1;
-                            if attempts < ATTEMPTS && self.lock().version != version {
-                                continue;
-                            }
-                            return Err(self.damage(e).into());
-                        }
+                        Err(e) => return Err(self.damage(e).into()),
                     }
                 }
             };
             // Compaction left nothing between `from` and the segment's end.
             from = segment.end.max(from + 1);
         }
+    }
+
+    /// Whether the files were exchanged since. Waits for an exchange that is under way.
+    pub(crate) fn changed_since(&self, version: u64) -> bool {
+        let _io = self.lock_io();
+        self.lock().version != version
     }
 
     /// Where a read from `offset` on goes.
@@ -111,7 +117,7 @@ impl PartitionLog {
             let state = self.lock();
             state.usable()?;
             if offset >= state.stored.end || state.tail.front().is_some_and(|b| b.base_offset <= offset) {
-                let batches = state.from_tail(offset, max_bytes, limit, at_least_one);
+                let batches = state.tail_from(offset, max_bytes, limit, at_least_one);
                 let source = if batches.is_empty() { Source::Nothing } else { Source::Memory(batches) };
                 return Ok((source, state.version));
             }
@@ -305,7 +311,7 @@ fn range(file: &Arc<dyn DiskFile>, position: u64, length: u64) -> std::io::Resul
 
 impl State {
     /// Batches of the tail from the one that holds `offset`.
-    fn from_tail(&self, offset: i64, max_bytes: usize, limit: i64, at_least_one: bool) -> Vec<TailBatch> {
+    fn tail_from(&self, offset: i64, max_bytes: usize, limit: i64, at_least_one: bool) -> Vec<TailBatch> {
         let first = self.tail.partition_point(|b| b.last_offset < offset);
         let mut bytes = 0;
         let mut taken = 0;

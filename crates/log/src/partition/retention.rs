@@ -42,7 +42,8 @@ impl PartitionLog {
             let over = options.retention_bytes >= 0
                 && segment.sealed
                 && size.saturating_sub(segment.size) >= options.retention_bytes as u64;
-            if !over && !(by_time && self.is_old(&segment, now_ms, options.retention_ms)?) {
+            let old = by_time && self.is_old(&segment, now_ms, options.retention_ms)?;
+            if !over && !old {
                 break;
             }
             if !segment.sealed && !self.roll()? {
@@ -105,7 +106,7 @@ impl PartitionLog {
                 sealed_bytes: stored.sealed_bytes,
                 applied: stored.applied,
                 cleaned_to: state.cleaned.to,
-                cleaned_ms: state.cleaned.at_ms,
+                cleaned_horizon_ms: state.cleaned.horizon_ms,
                 epochs: state.epochs.entries().iter().copied().filter(|e| e.1 < stored.end).collect(),
                 producers: state.producers.as_of(stored.end),
                 offline: state.offline.as_deref().map(str::to_owned),

@@ -130,7 +130,8 @@ impl PartitionLog {
         let newer: u64 = state.sealed.iter().map(|s| s.size).sum();
         let older: u64 = found.iter().map(|s| s.size).sum();
         if older + newer != known {
-            tracing::warn!(
+            // Compaction or retention changed them after the last checkpoint.
+            tracing::debug!(
                 "partition {}: its older segments have {} bytes where {known} were noted",
                 self.key,
                 older + newer
@@ -138,7 +139,7 @@ impl PartitionLog {
             state.stored.sealed_bytes = older + newer;
             self.recount(&state);
         }
-        found.extend(state.sealed.drain(..));
+        found.append(&mut state.sealed);
         state.sealed = found;
         state.listed = true;
         Ok(())

@@ -3,6 +3,7 @@
 use chronik_records::{Batch, DEFAULT_MAX_DECOMPRESSED_BYTES};
 
 use super::PartitionLog;
+use super::read::ATTEMPTS;
 use super::segments::StoredSegment;
 use super::state::TailBatch;
 use crate::disk::OpenMode;
@@ -26,12 +27,35 @@ impl PartitionLog {
     /// # Errors
     /// The disk can't be read, or a batch can't be decompressed.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampAndOffset>, LogError> {
-        let log_start = self.log_start_offset();
-        for segment in self.stored_segments()?.0 {
-            if segment.end <= log_start || self.max_timestamp_of(&segment)? < timestamp {
+        self.undisturbed(|segments| self.search(segments, timestamp))
+    }
+
+    /// Asks the stored segments; again, if they were exchanged meanwhile.
+    fn undisturbed<T>(&self, ask: impl Fn(&[StoredSegment]) -> Result<T, LogError>) -> Result<T, LogError> {
+        let mut attempts = 0;
+        loop {
+            let (segments, version) = self.stored_segments()?;
+            let answer = ask(&segments);
+            attempts += 1;
+            let suspicious = answer.is_err() || self.lock().version != version;
+            if attempts < ATTEMPTS && suspicious && self.changed_since(version) {
                 continue;
             }
-            if let Some(found) = self.search_segment(&segment, timestamp, log_start)? {
+            return answer.map_err(|e| self.damage(e));
+        }
+    }
+
+    fn search(
+        &self,
+        segments: &[StoredSegment],
+        timestamp: i64,
+    ) -> Result<Option<TimestampAndOffset>, LogError> {
+        let log_start = self.log_start_offset();
+        for segment in segments {
+            if segment.end <= log_start || self.max_timestamp_of(segment)? < timestamp {
+                continue;
+            }
+            if let Some(found) = self.search_segment(segment, timestamp, log_start)? {
                 return Ok(Some(found));
             }
         }
@@ -63,12 +87,10 @@ impl PartitionLog {
     /// As [`PartitionLog::offset_for_timestamp`].
     pub fn max_timestamp(&self) -> Result<Option<TimestampAndOffset>, LogError> {
         let log_start = self.log_start_offset();
-        let mut largest = -1;
-        for segment in self.stored_segments()?.0 {
-            if segment.end > log_start {
-                largest = largest.max(self.max_timestamp_of(&segment)?);
-            }
-        }
+        let mut largest = self.undisturbed(|segments| {
+            let above = segments.iter().filter(|s| s.end > log_start);
+            above.map(|s| self.max_timestamp_of(s)).try_fold(-1, |largest, t| Ok(t?.max(largest)))
+        })?;
         {
             let state = self.lock();
             let late = state.tail.iter().skip(state.spilled).filter(|b| b.last_offset >= log_start);
@@ -113,7 +135,7 @@ impl PartitionLog {
                 continue;
             }
             let mut one = Scanner::new(&*file, position, segment.size);
-            let read = one.next_batch().map_err(|f| self.damage(f.into_error(&path)))?;
+            let read = one.next_batch().map_err(|f| f.into_error(&path))?;
             let Some((_, batch)) = read else { break };
             if let Some(found) = self.search_batch(&batch, timestamp, log_start)? {
                 return Ok(Some(found));
