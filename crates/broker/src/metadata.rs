@@ -221,7 +221,7 @@ impl Broker {
                 log.flushed_offset(),
                 settings.min_insync_replicas,
             );
-            partitions.push(Partition::new(name.clone(), topic.id, index, log, settings.clone(), leader));
+            partitions.push(Partition::new(name.clone(), index, log, settings.clone(), leader));
         }
         self.topics.put(Topic::new(name, topic.id, partitions));
         Ok(())

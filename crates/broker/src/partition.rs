@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
-use chronik_base::{ErrorCode, TopicId};
+use chronik_base::ErrorCode;
 use chronik_log::{AppendError, Appended, PartitionLog};
 use chronik_protocol::Str;
 use chronik_replica::{AckTimeout, Leader, LeaderError};
@@ -63,7 +63,6 @@ impl PartitionAppendError {
 /// A partition that this node leads.
 pub(crate) struct Partition {
     pub(crate) topic: Str,
-    pub(crate) topic_id: TopicId,
     pub(crate) index: i32,
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) watchers: Watchers,
@@ -78,7 +77,6 @@ pub(crate) struct Partition {
 impl Partition {
     pub(crate) fn new(
         topic: Str,
-        topic_id: TopicId,
         index: i32,
         log: Arc<PartitionLog>,
         settings: Arc<TopicSettings>,
@@ -86,7 +84,6 @@ impl Partition {
     ) -> Arc<Self> {
         let partition = Arc::new(Self {
             topic,
-            topic_id,
             index,
             watchers: Watchers::default(),
             settings: RwLock::new(settings),
