@@ -85,8 +85,9 @@ pub(crate) struct Core {
     pub(crate) unspilled: AtomicU64,
     /// Bytes in the logs' tails in memory, in their segment or not.
     pub(crate) tail_bytes: AtomicU64,
-    /// Bytes of journal since the last checkpoint.
-    pub(crate) journal_since_checkpoint: AtomicU64,
+    /// What a start after a kill would read again: the journal, and the batches that went straight to their segments,
+    /// which count less (see the writer) because they are only checked.
+    pub(crate) replay_since_checkpoint: AtomicU64,
     /// Somebody was told that there is pressure.
     pub(crate) pressed: AtomicBool,
     pub(crate) keeper: Mutex<KeeperSignals>,
@@ -126,7 +127,7 @@ impl Core {
             tails: Mutex::default(),
             unspilled: AtomicU64::new(0),
             tail_bytes: AtomicU64::new(0),
-            journal_since_checkpoint: AtomicU64::new(0),
+            replay_since_checkpoint: AtomicU64::new(0),
             pressed: AtomicBool::new(false),
             keeper: Mutex::default(),
             keeper_wake: Condvar::new(),

@@ -110,3 +110,33 @@ impl Inner {
         self.files.retain(|_, c| c.used >= threshold);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::SimulatedDisk;
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_least_recently_used_files_are_closed() {
+        let disk = SimulatedDisk::new(0);
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let cache = FileCache::new(16);
+        let key = |segment| FileKey { partition: 1, segment, kind: FileKind::Log };
+        let open = |segment: i64| {
+            let path = || Ok(PathBuf::from(format!("/d/{segment}")));
+            cache.get(&disk, key(segment), OpenMode::Create, path).unwrap()
+        };
+        let held = open(0);
+        for segment in 1..100 {
+            open(segment);
+            open(7);
+            assert!(cache.len() <= 16);
+        }
+        assert!(cache.inner.hold().files.contains_key(&key(7)));
+        assert!(!cache.inner.hold().files.contains_key(&key(0)));
+        assert_eq!(held.len().unwrap(), 0);
+        cache.forget_partition(1);
+        assert_eq!(cache.len(), 0);
+    }
+}

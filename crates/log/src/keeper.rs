@@ -12,12 +12,16 @@ use crate::error::LogError;
 use crate::partition::PartitionLog;
 use crate::sync::Lock;
 
+/// What the folder of a partition that was deleted ends with.
+pub(crate) const DELETED: &str = ".deleted";
+
 /// How often the keeper looks around without being asked.
 const TICK: Duration = Duration::from_millis(200);
 
 impl Core {
     /// Keeps house until stopped.
     pub(crate) fn run_keeper(self: &Arc<Self>) {
+        self.remove_deleted();
         let mut last_checkpoint = self.clock.monotonic_ms();
         let mut last_retention = last_checkpoint;
         loop {
@@ -44,6 +48,21 @@ impl Core {
                 self.retain(self.clock.wall_ms());
             }
             self.check_relief();
+        }
+    }
+
+    /// Removes what was deleted and still had its files when the last run ended.
+    fn remove_deleted(&self) {
+        let names = self.disk.list(&self.root.join("partitions")).unwrap_or_default();
+        for name in names.iter().filter(|n| n.ends_with(DELETED)) {
+            self.remove_folder(name);
+        }
+    }
+
+    fn remove_folder(&self, name: &str) {
+        let dir = crate::segment::partition_dir(&self.root, name);
+        if let Err(e) = self.disk.remove_dir_all(&dir) {
+            tracing::warn!("can't remove {}: {e}; it is tried again at the next start", dir.display());
         }
     }
 
@@ -98,7 +117,7 @@ impl Core {
             return Err(LogError::Refused("an earlier write or flush failed".to_owned()));
         }
         let replay_from = self.queue.leave_file();
-        self.journal_since_checkpoint.store(0, Ordering::Relaxed);
+        self.replay_since_checkpoint.store(0, Ordering::Relaxed);
         if !self.write_and_wait() {
             return Err(LogError::Refused("what was appended can't be written".to_owned()));
         }
@@ -122,9 +141,9 @@ impl Core {
         count(&self.counters.checkpoints, 1);
         self.remove_journals(replay_from);
         for key in deleted {
-            let dir = crate::segment::partition_dir(&self.root, &format!("{key}.deleted"));
-            if let Err(e) = self.disk.remove_dir_all(&dir) {
-                tracing::warn!("can't remove {}: {e}; it is tried again at the next start", dir.display());
+            // Under its own name it is there only if the last run ended before it was renamed.
+            for name in [key.to_string(), format!("{key}{DELETED}")] {
+                self.remove_folder(&name);
             }
         }
         Ok(())

@@ -175,7 +175,7 @@ impl LogManager {
         partition.delete();
         let dir = partition.dir();
         let mut to = dir.clone().into_os_string();
-        to.push(".deleted");
+        to.push(crate::keeper::DELETED);
         match self.core.disk.rename(&dir, to.as_ref()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(LogError::io("rename", dir)(e)),
             _ => {}

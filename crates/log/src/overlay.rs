@@ -192,6 +192,10 @@ impl DiskFile for OverlayFile {
         Ok(())
     }
 
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn os_file(&self) -> Option<&Arc<File>> {
         None
     }

@@ -158,7 +158,7 @@ fn settle(core: &Arc<Core>, files: &[u64]) -> Result<(), LogError> {
         .collect();
     core.tails.hold().push_back(TailGroup { progress });
     let bytes = files.iter().filter_map(|f| core.disk.file_len(&core.journal_path(*f)).ok()).sum();
-    core.journal_since_checkpoint.store(bytes, Ordering::Relaxed);
+    core.replay_since_checkpoint.store(bytes, Ordering::Relaxed);
     Ok(())
 }
 

@@ -476,6 +476,18 @@ impl DiskFile for SimulatedFile {
         Ok(())
     }
 
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        let free = {
+            let inner = self.inner.hold();
+            inner.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(inner.used()) as u64)
+        };
+        let have = self.len()?;
+        if length.saturating_sub(have) > free {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if length > have { self.set_len(length) } else { Ok(()) }
+    }
+
     fn os_file(&self) -> Option<&Arc<File>> {
         None
     }

@@ -15,6 +15,10 @@ use crate::sync::Lock;
 /// What is said of appends that came after the storage failed.
 const TOO_LATE: &str = "the node's storage takes no more writes after an earlier failure";
 
+/// A batch that went straight to its segment is checked by a start after a kill, and not written again: so many bytes of
+/// it take about as long as one byte of journal.
+const DIRECT_WEIGHT: u64 = 2;
+
 /// The journal file that is being written.
 #[derive(Default)]
 pub(crate) struct Journal {
@@ -22,7 +26,12 @@ pub(crate) struct Journal {
     at: JournalPosition,
     /// What the file says was flushed.
     noted_flush: JournalPosition,
+    /// Space is reserved up to here.
+    allocated: u64,
 }
+
+/// Space is reserved in steps of so many bytes: each costs a flush some extra time.
+const ALLOCATION: u64 = 8 << 20;
 
 impl Core {
     /// Writes groups until the queue is stopped.
@@ -93,8 +102,8 @@ impl Core {
     fn after_write(&self, written: u64) {
         let unspilled = self.unspilled.load(Ordering::Relaxed);
         let limit = self.memory_limit();
-        let journal = self.journal_since_checkpoint.load(Ordering::Relaxed);
-        if journal >= self.checkpoint_bytes() {
+        let replay = self.replay_since_checkpoint.load(Ordering::Relaxed);
+        if replay >= self.checkpoint_bytes() {
             self.ask_keeper(|k| k.checkpoint = true);
         } else if unspilled > limit / 2 {
             self.ask_keeper(|k| k.spill = true);
@@ -105,7 +114,7 @@ impl Core {
         self.check_relief();
     }
 
-    /// Bytes of journal after which a checkpoint is made.
+    /// Bytes to replay after which a checkpoint is made: they bound the time of a start after a kill.
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
         4 * self.space.journal_file_bytes(&self.options)
     }
@@ -122,7 +131,9 @@ impl Core {
             file.write_at(&mut slices, direct.position).map_err(|e| {
                 (format!("writing to segment {} of {}", direct.segment, part.partition.key()), e)
             })?;
-            count(&self.counters.segment_bytes, direct.body.len() as u64);
+            let bytes = direct.body.len() as u64;
+            count(&self.counters.segment_bytes, bytes);
+            count(&self.replay_since_checkpoint, bytes / DIRECT_WEIGHT);
             self.flush.note_direct(&part.partition, direct.segment, &file);
         }
         let failed = |e: io::Error| (format!("writing journal file {}", group.file), e);
@@ -133,6 +144,7 @@ impl Core {
             file.write_at(&mut [IoSlice::new(&header)], 0).map_err(failed)?;
             journal.at = JournalPosition { file: group.file, position: header.len() as u64 };
             journal.noted_flush = JournalPosition::default();
+            journal.allocated = 0;
             self.flush.note_journal(group.file, &file);
             journal.file = Some(file);
         }
@@ -151,10 +163,18 @@ impl Core {
             slices.push(IoSlice::new(&mark));
         }
         slices.extend(group.chunks.iter().map(|c| IoSlice::new(c)));
+        let end = journal.at.position + before + group.journal_bytes;
+        if end > journal.allocated {
+            let step = ALLOCATION.min(self.space.journal_file_bytes(&self.options));
+            journal.allocated = end.next_multiple_of(step);
+            // Where that doesn't work (some file systems can't, or space is short), the file grows as it is written.
+            let _ = file.allocate(journal.allocated);
+        }
         if let Err(e) = file.write_at(&mut slices, journal.at.position) {
             // Part of the group may be in the file. It is failed, so a restart must not find it.
             if is_full(&e) {
                 let _ = file.set_len(journal.at.position);
+                journal.allocated = journal.at.position;
             }
             return Err(failed(e));
         }
@@ -165,7 +185,7 @@ impl Core {
         journal.at.position = start + group.journal_bytes;
         let bytes = before + group.journal_bytes;
         count(&self.counters.journal_bytes, bytes);
-        count(&self.journal_since_checkpoint, bytes);
+        count(&self.replay_since_checkpoint, bytes);
         Ok(start)
     }
 
