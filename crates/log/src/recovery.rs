@@ -78,9 +78,10 @@ pub(crate) fn open(
     }
     summary.offline.sort_by_key(|o| o.0);
     *core.partitions.write().unwrap_or_else(|p| p.into_inner()) = partitions;
-    if replayed.faults {
-        // What is torn was judged by how far this journal had been flushed. Once another one follows it, that can't be
-        // told any more, so it is not to be read again.
+    // What is torn was judged by how far this journal had been flushed. Once another one follows it, that can't be told
+    // any more, so it is not to be read again. And where there is no checkpoint there is one from here on, also in a
+    // new directory: one that is missing is lost.
+    if replayed.faults || lost {
         if let Err(e) = core.checkpoint_after_faults(&replayed.damaged) {
             tracing::warn!("no checkpoint could be made after the recovery: {e}");
         }
