@@ -244,6 +244,10 @@ impl DiskFile for KeptFile {
         Ok(())
     }
 
+    fn allocate(&self, _length: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn os_file(&self) -> Option<&Arc<File>> {
         None
     }
