@@ -81,10 +81,10 @@ pub(crate) fn open(
     // What is torn was judged by how far this journal had been flushed. Once another one follows it, that can't be told
     // any more, so it is not to be read again. And where there is no checkpoint there is one from here on, also in a
     // new directory: one that is missing is lost.
-    if replayed.faults || lost {
-        if let Err(e) = core.checkpoint_after_faults(&replayed.damaged) {
-            tracing::warn!("no checkpoint could be made after the recovery: {e}");
-        }
+    if (replayed.faults || lost)
+        && let Err(e) = core.checkpoint_after_faults(&replayed.damaged)
+    {
+        tracing::warn!("no checkpoint could be made after the recovery: {e}");
     }
     summary.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     for cut in &summary.cut {

@@ -453,8 +453,8 @@ impl DiskFile for SimulatedFile {
             return Err(io::Error::other("simulated failure of a flush"));
         }
         if let Some(inode) = inner.inodes.get_mut(&self.inode) {
-            inode.flushed.clone_from(&inode.now);
-            inode.since_flush.clear();
+            let changes = std::mem::take(&mut inode.since_flush);
+            changes.iter().for_each(|change| apply(&mut inode.flushed, change));
         }
         Ok(())
     }

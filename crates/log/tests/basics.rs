@@ -1,4 +1,5 @@
 //! Appending, reading, starting again: on the machine's own disk.
+#![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 mod common;
 

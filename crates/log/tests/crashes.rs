@@ -1,5 +1,6 @@
 //! Runs that end at any operation of the disk, by a kill or a power loss, and what the next start finds: everything that
 //! was promised, nothing that was not sent, nothing out of order. Each case prints its seed when it fails.
+#![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 mod common;
 

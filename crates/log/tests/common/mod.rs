@@ -1,5 +1,9 @@
 //! What the log's tests share.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part; a test that fails says where"
+)]
 
 use std::collections::HashMap;
 use std::path::Path;
