@@ -47,8 +47,8 @@ fn fill(
         for _ in 0..3 {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let key = format!("key-{}", (n >> 33) % keys);
-            let value =
-                ((n >> 20) % 7 != 0).then(|| format!("value-{b}-{}", "x".repeat((n >> 40) as usize % 60)));
+            let value = (!(n >> 20).is_multiple_of(7))
+                .then(|| format!("value-{b}-{}", "x".repeat((n >> 40) as usize % 60)));
             records.push((key, value));
         }
         let compression = if b % 3 == 0 { Compression::Lz4 } else { Compression::None };

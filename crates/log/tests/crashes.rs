@@ -272,6 +272,16 @@ proptest! {
 }
 
 #[test]
+#[ignore = "for many seeds: SEEDS=from..to"]
+fn many_seeds() {
+    let range = std::env::var("SEEDS").unwrap();
+    let (from, to) = range.split_once("..").unwrap();
+    for seed in from.parse::<u64>().unwrap()..to.parse().unwrap() {
+        case(seed).unwrap();
+    }
+}
+
+#[test]
 #[ignore = "for one seed: SEED=n"]
 fn one_seed() {
     case(std::env::var("SEED").unwrap().parse().unwrap()).unwrap();

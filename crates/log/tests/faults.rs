@@ -15,6 +15,7 @@ use common::*;
 fn options() -> LogOptions {
     LogOptions {
         direct_bytes: 3_000,
+        journal_segment_bytes: 256 << 10,
         flush_ms: 60_000,
         checkpoint_interval_ms: 600_000,
         ..LogOptions::default()
