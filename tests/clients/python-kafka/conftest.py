@@ -5,6 +5,11 @@ from chronik_pytest import until
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 
+# How long a poll waits at most; it returns at once when there are records. Not short, because a leader that learns of a
+# topic's partitions only after it has joined joins again at once, and when a poll ends in the middle of that,
+# kafka-python 3.0.12 forgets about its assignment.
+POLL_MS = 2000
+
 
 class Client:
     """Makes clients of one broker, and closes them when the test is over."""
@@ -57,7 +62,7 @@ class Client:
 
         def poll():
             wanted = count - len(messages)
-            for records in consumer.poll(100, max_records=wanted).values():
+            for records in consumer.poll(POLL_MS, max_records=wanted).values():
                 messages.extend(records)
             return len(messages) >= count
 

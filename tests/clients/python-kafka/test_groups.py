@@ -5,6 +5,7 @@ import time
 
 import pytest
 from chronik_pytest import until
+from conftest import POLL_MS
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -18,7 +19,6 @@ class Member:
         self.consumer = client.consumer(group, **config)
         self.client = client
         self.consumer.subscribe([topic])
-        self.share = frozenset()
         self.commit_wanted = threading.Event()
         self.ending = threading.Event()
         self.error = None
@@ -28,19 +28,16 @@ class Member:
     def run(self):
         try:
             while not self.ending.is_set():
-                for records in self.consumer.poll(50).values():
+                for records in self.consumer.poll(50 if self.share() else POLL_MS).values():
                     self.values.extend(record.value for record in records)
-                self.share = frozenset(p.partition for p in self.consumer.assignment())
                 if self.commit_wanted.is_set():
                     self.consumer.commit()
                     self.commit_wanted.clear()
         except Exception as error:
             self.error = error
 
-    def commit(self):
-        self.commit_wanted.set()
-        until("committed", lambda: self.error or not self.commit_wanted.is_set())
-        assert self.error is None
+    def share(self):
+        return frozenset(p.partition for p in self.consumer.assignment())
 
     def leave(self):
         self.ending.set()
@@ -49,10 +46,17 @@ class Member:
         self.client.close(self.consumer)
 
 
+def commit(members):
+    for member in members:
+        member.commit_wanted.set()
+    until("all have committed", lambda: not any(m.commit_wanted.is_set() and not m.error for m in members))
+    assert not any(member.error for member in members), [member.error for member in members]
+
+
 def wait_for_shares(members, sizes):
     def shared():
         assert not any(member.error for member in members), [member.error for member in members]
-        shares = [member.share for member in members]
+        shares = [member.share() for member in members]
         return sorted(map(len, shares)) == sizes and len(frozenset().union(*shares)) == sum(sizes)
 
     until(f"shares of {sizes}", shared)
@@ -76,19 +80,17 @@ def test_group_of_three(client, name, assignor):
     members = [join(), join()]
     wait_for_shares(members, [3, 3])
     produce_and_read(0, 60)
-    for member in members:
-        member.commit()
+    commit(members)
     members.append(join())
     wait_for_shares(members, [2, 2, 2])
     produce_and_read(60, 120)
-    for member in members:
-        member.commit()
+    commit(members)
     members.pop().leave()
     wait_for_shares(members, [3, 3])
     produce_and_read(120, 180)
+    assert sorted(values, key=int) == [b"%d" % i for i in range(180)]
     for member in members:
         member.leave()
-    assert sorted(values, key=int) == [b"%d" % i for i in range(180)]
 
 
 def test_resume_from_commits(client, name):
@@ -111,7 +113,7 @@ def test_static_membership(client, name):
     topic = client.create(name, partitions=2)
     members = [Member(client, name, topic, [], group_instance_id=one) for one in ("one", "two")]
     wait_for_shares(members, [1, 1])
-    before = members[1].share
+    before = members[1].share()
     described = client.admin.describe_groups([name])[name]
     assert {m["group_instance_id"] for m in described["members"]} == {"one", "two"}
     # A static member that closes does not leave, and gets its partition back when it returns.
@@ -119,7 +121,7 @@ def test_static_membership(client, name):
     members[1] = Member(client, name, topic, [], group_instance_id="two")
     started = time.monotonic()
     wait_for_shares(members, [1, 1])
-    assert members[1].share == before
+    assert members[1].share() == before
     assert time.monotonic() - started < 6, "did not wait for the session to expire"
     for member in members:
         member.leave()
