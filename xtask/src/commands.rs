@@ -2,7 +2,6 @@
 
 use crate::shell;
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
 use std::process::Command;
 
 #[derive(clap::Args)]
@@ -14,6 +13,13 @@ pub struct FuzzArgs {
     #[arg(long)]
     target: Option<String>,
 }
+
+/// Coverage for the fuzzer. No sanitizer: the code has no `unsafe`, and every promise is an assertion; so the
+/// project's own toolchain will do.
+const FUZZ_FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+                          -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                          -Cllvm-args=-sanitizer-coverage-pc-table \
+                          -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// Builds the documentation; a warning is an error.
 pub fn docs() -> Result<()> {
@@ -27,58 +33,65 @@ pub fn docs() -> Result<()> {
     )
 }
 
-/// Runs each fuzz target for a while; a finding stops the run and stays in fuzz/artifacts, from where it is to be
-/// kept in fuzz/corpus, which ordinary tests replay.
+/// Runs each fuzz target for a while; a finding stops the run and stays in fuzz/artifacts.
 pub fn fuzz(args: &FuzzArgs) -> Result<()> {
-    let root = shell::root()?;
-    if !root.join("fuzz/Cargo.toml").is_file() {
-        bail!("there is no fuzz/Cargo.toml in {}", root.display());
+    let fuzz = shell::root()?.join("fuzz");
+    let targets = fuzz_targets(&fuzz)?;
+    let wanted: Vec<&String> =
+        targets.iter().filter(|name| args.target.as_ref().is_none_or(|only| only == *name)).collect();
+    if wanted.is_empty() {
+        bail!("no such fuzz target; there are: {}", targets.join(", "));
     }
-    let tool = cargo_fuzz()?;
-    let cargo_fuzz = || {
-        let mut command = Command::new(&tool);
-        // The fuzzer's instrumentation needs nightly; the toolchain of this process is handed down by rustup.
-        command.current_dir(&root).env_remove("CARGO").env("RUSTUP_TOOLCHAIN", "nightly").arg("fuzz");
-        command
-    };
-    let list = shell::output(cargo_fuzz().arg("list"))?;
-    let targets: Vec<&str> =
-        list.lines().filter(|name| args.target.as_deref().is_none_or(|only| only == *name)).collect();
-    if targets.is_empty() {
+    if !shell::is_installed("c++") {
         bail!(
-            "no such fuzz target; there are: {}",
-            list.split_ascii_whitespace().collect::<Vec<_>>().join(", ")
+            "c++ is missing: install a C++ compiler, the package g++ or clang; the fuzzer is built with it"
         );
     }
-    for target in &targets {
+    let host = shell::host()?;
+    let built = shell::target_dir()?.join("fuzz");
+    shell::step("building the fuzz targets");
+    // Naming the platform keeps the flags away from build scripts and macros.
+    shell::run(
+        shell::cargo()?
+            .args(["build", "--quiet", "--release", "--target", &host, "--manifest-path"])
+            .arg(fuzz.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&built)
+            .env("RUSTFLAGS", FUZZ_FLAGS),
+    )?;
+    for target in wanted {
         shell::step(&format!("fuzzing {target} for {} s", args.seconds));
-        // What it finds interesting goes below the target folder; the stored corpus is only read.
-        let found = shell::target_dir()?.join("fuzz-corpus").join(target);
-        std::fs::create_dir_all(&found).with_context(|| format!("making {}", found.display()))?;
-        shell::run(
-            cargo_fuzz()
-                .args(["run", target])
-                .arg(&found)
-                .arg(root.join("fuzz/corpus").join(target))
-                .args(["--", &format!("-max_total_time={}", args.seconds)]),
-        )?;
+        // What it finds interesting goes below the target folder; the stored inputs are only read.
+        let found = built.join("corpus").join(target);
+        let artifacts = fuzz.join("artifacts").join(target);
+        for folder in [&found, &artifacts] {
+            std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let mut command = Command::new(built.join(&host).join("release").join(target));
+        command.arg(&found).args(
+            [fuzz.join("corpus").join(target), fuzz.join("findings").join(target)]
+                .iter()
+                .filter(|stored| stored.is_dir()),
+        );
+        command.arg(format!("-max_total_time={}", args.seconds));
+        command.arg(format!("-artifact_prefix={}/", artifacts.display()));
+        shell::run(&mut command).with_context(|| {
+            format!("{target} found something; it lies in {} and is wanted as a test", artifacts.display())
+        })?;
     }
-    println!("{} targets, no findings", targets.len());
+    println!("no findings");
     Ok(())
 }
 
-/// The installed cargo-fuzz, or one installed below the target folder.
-fn cargo_fuzz() -> Result<PathBuf> {
-    if shell::is_installed("cargo-fuzz") {
-        return Ok("cargo-fuzz".into());
+/// The names of the binaries in fuzz/fuzz_targets.
+fn fuzz_targets(fuzz: &std::path::Path) -> Result<Vec<String>> {
+    let folder = fuzz.join("fuzz_targets");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
+        if let Some(name) = entry?.path().file_stem().and_then(|stem| stem.to_str()) {
+            names.push(name.to_owned());
+        }
     }
-    let tools = shell::target_dir()?.join("tools");
-    let program = tools.join("bin/cargo-fuzz");
-    if !program.is_file() {
-        shell::step("installing cargo-fuzz into the target folder");
-        shell::run(
-            shell::cargo()?.args(["install", "--quiet", "--locked", "cargo-fuzz", "--root"]).arg(&tools),
-        )?;
-    }
-    Ok(program)
+    names.sort();
+    Ok(names)
 }

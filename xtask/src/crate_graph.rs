@@ -55,15 +55,11 @@ pub struct EdgeKind {
 impl Metadata {
     /// Of the machine it runs on: dependencies of other platforms are left out.
     pub fn load() -> Result<Self> {
-        let host = shell::output(shell::cargo()?.args(["-vV"]))?
-            .lines()
-            .find_map(|line| line.strip_prefix("host: ").map(str::to_owned))
-            .context("cargo -vV names no host")?;
         let text = shell::output(shell::cargo()?.args([
             "metadata",
             "--format-version=1",
             "--filter-platform",
-            &host,
+            &shell::host()?,
         ]))?;
         serde_json::from_str(&text).context("reading what cargo metadata printed")
     }

@@ -39,7 +39,7 @@ enum Command {
     Bench(bench::Args),
     /// Kills the broker at random moments under load and checks that nothing acknowledged is lost.
     Crash(demo::CrashArgs),
-    /// Runs the fuzz targets of fuzz/ (needs a nightly toolchain and cargo-fuzz).
+    /// Runs the fuzz targets of fuzz/ (needs a C++ compiler).
     Fuzz(commands::FuzzArgs),
     /// Builds the documentation of every crate; a warning is an error.
     Docs,

@@ -27,6 +27,14 @@ pub fn cargo() -> Result<Command> {
     Ok(command)
 }
 
+/// The platform that this runs on, as rustc names it.
+pub fn host() -> Result<String> {
+    output(cargo()?.args(["-vV"]))?
+        .lines()
+        .find_map(|line| line.strip_prefix("host: ").map(str::to_owned))
+        .context("cargo -vV names no host")
+}
+
 /// A line of progress that says what comes now.
 pub fn step(what: &str) {
     eprintln!("==> {what}");
