@@ -1,13 +1,13 @@
 //! Looking at a data directory while no node runs on it. Nothing in it is changed: what a start would recover is
 //! recovered in memory.
 
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chronik_base::{Chunk, Clock, ManualClock};
-use chronik_records::{Batch, BatchHeader};
+use chronik_records::{Batch, BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, RecordsError};
 
 use crate::core::Core;
 use crate::error::{LogError, ReadError, StorageState};
@@ -32,6 +32,9 @@ pub struct OfflineLogs {
 /// Why a data directory can't be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineError {
+    /// No node ever used it, so that it is another directory than was meant.
+    #[error("{0} is no data directory of a node: its file `format` is missing or empty")]
+    NoDataDir(PathBuf),
     /// There is no such directory, a node holds it, or a newer version wrote it.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -53,7 +56,7 @@ pub struct Verified {
     pub log_start_offset: i64,
     /// Offset after the last record.
     pub log_end_offset: i64,
-    /// Whole batches whose CRC is right.
+    /// Whole batches whose CRC is right and whose records can be decoded.
     pub batches: u64,
     /// Records in them.
     pub records: u64,
@@ -72,6 +75,8 @@ pub struct Digest {
     pub to: i64,
     /// Batches that it covers.
     pub batches: u64,
+    /// Records in them.
+    pub records: u64,
     /// 24 hexadecimal digits: CRC-32C and FNV-1a (64 bits) over the batches' bytes in the order of their offsets. The
     /// same for the same batches, however segments and journal hold them.
     pub digest: String,
@@ -95,6 +100,10 @@ impl OfflineLogs {
         if let Err(source) = std::fs::metadata(path) {
             return Err(LayoutError::Io { action: "open", path: path.to_owned(), source }.into());
         }
+        // Taking it for one would write the format into it.
+        if !std::fs::metadata(path.join("format")).is_ok_and(|format| format.len() > 0) {
+            return Err(OfflineError::NoDataDir(path.to_owned()));
+        }
         let dir = DataDir::open(path)?;
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
         let disk = Arc::new(OverlayDisk::default());
@@ -116,19 +125,24 @@ impl OfflineLogs {
         partitions.get(key).cloned().ok_or(OfflineError::NoPartition(*key))
     }
 
-    /// Shows `visit` every batch from the log's start to its end, in order, with its CRC checked; ends early if that breaks.
+    /// Shows `visit` every batch that has offsets in `range`, in order, with its CRC checked. Ends early, with what that
+    /// breaks with.
     ///
     /// # Errors
-    /// There is no such partition, or it can't be read to the end.
-    pub fn walk(
+    /// There is no such partition, it is offline, or it can't be read to the end.
+    pub fn walk<B>(
         &self,
         key: &PartitionKey,
-        mut visit: impl FnMut(&Batch<'_>) -> ControlFlow<()>,
-    ) -> Result<(), OfflineError> {
+        range: Range<i64>,
+        mut visit: impl FnMut(&Batch<'_>) -> ControlFlow<B>,
+    ) -> Result<Option<B>, OfflineError> {
         let log = self.log(key)?;
+        if let Some(why) = log.offline() {
+            return Err(ReadError::Log(LogError::Offline(why)).into());
+        }
         let end = log.log_end_offset();
-        let mut offset = log.log_start_offset();
-        while offset < end {
+        let mut offset = log.log_start_offset().max(range.start);
+        while offset < end.min(range.end) {
             let plan = log.read(offset, READ_BYTES, end, true)?;
             if plan.bytes == 0 {
                 break;
@@ -145,8 +159,11 @@ impl OfflineLogs {
                     let batch = Batch::parse(&rest).map_err(|e| at(e.to_string()))?;
                     batch.verify_crc().map_err(|e| at(e.to_string()))?;
                     let header: BatchHeader = *batch.header();
-                    if visit(&batch).is_break() {
-                        return Ok(());
+                    if header.base_offset >= range.end {
+                        return Ok(None);
+                    }
+                    if let ControlFlow::Break(with) = visit(&batch) {
+                        return Ok(Some(with));
                     }
                     offset = header.next_offset();
                     let _ = rest.split_to(header.total_size().min(rest.len()));
@@ -154,10 +171,10 @@ impl OfflineLogs {
             }
             offset = offset.max(plan.next_offset);
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Reads a partition's log and checks every CRC.
+    /// Reads a partition's log, checks every CRC and decodes every record.
     ///
     /// # Errors
     /// There is no such partition. Damage is in the answer.
@@ -168,13 +185,19 @@ impl OfflineLogs {
             log_end_offset: log.log_end_offset(),
             ..Verified::default()
         };
-        let walked = self.walk(key, |batch| {
+        let walked = self.walk(key, i64::MIN..i64::MAX, |batch| {
+            match count_records(batch) {
+                Ok(count) => verified.records += count,
+                Err(e) => return ControlFlow::Break(e),
+            }
             verified.batches += 1;
-            verified.records += u64::try_from(batch.header().record_count).unwrap_or(0);
             verified.bytes += batch.bytes().len() as u64;
             ControlFlow::Continue(())
         });
-        verified.fault = walked.err().map(|e| e.to_string()).or_else(|| log.offline());
+        verified.fault = match walked {
+            Ok(undecodable) => undecodable.map(|e| e.to_string()),
+            Err(e) => Some(e.to_string()),
+        };
         Ok(verified)
     }
 
@@ -190,17 +213,18 @@ impl OfflineLogs {
     ) -> Result<Digest, OfflineError> {
         let end = self.log(key)?.log_end_offset();
         let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
-        let mut digest = Digest { from: end, to: end, batches: 0, digest: String::new() };
+        let mut digest = Digest { from: end, to: end, batches: 0, records: 0, digest: String::new() };
         let (mut crc, mut fnv) = (0, 0xcbf2_9ce4_8422_2325_u64);
-        self.walk(key, |batch| {
+        self.walk(key, from..to, |batch| {
             let header = batch.header();
             if header.base_offset < from || header.next_offset() > to {
-                return ControlFlow::Continue(());
+                return ControlFlow::<()>::Continue(());
             }
             if digest.batches == 0 {
                 digest.from = header.base_offset;
             }
             digest.batches += 1;
+            digest.records += u64::try_from(header.record_count).unwrap_or(0);
             digest.to = header.next_offset();
             crc = crc32c::crc32c_append(crc, batch.bytes());
             for byte in batch.bytes() {
@@ -211,6 +235,16 @@ impl OfflineLogs {
         digest.digest = format!("{crc:08x}{fnv:016x}");
         Ok(digest)
     }
+}
+
+/// The records of a batch, each decoded.
+fn count_records(batch: &Batch<'_>) -> Result<u64, RecordsError> {
+    let mut count = 0;
+    for record in &batch.records(DEFAULT_MAX_DECOMPRESSED_BYTES)? {
+        record?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 impl Drop for OfflineLogs {

@@ -34,6 +34,8 @@ struct OverlayFile {
 struct Changes {
     pages: HashMap<u64, Vec<u8>>,
     length: Option<u64>,
+    /// How much of the file below still shows, if it was cut; what lies behind reads as zeros.
+    shown: Option<u64>,
 }
 
 impl Inner {
@@ -128,11 +130,16 @@ impl DiskFile for OverlayFile {
         let length = self.len()?;
         let count = usize::try_from(length.saturating_sub(position)).unwrap_or(usize::MAX).min(buf.len());
         let Some(buf) = buf.get_mut(..count) else { return Ok(0) };
-        let read = self.below.read_at(buf, position)?;
+        let changes = self.changes.hold();
+        let shown = changes.shown.map_or(u64::MAX, |shown| shown.saturating_sub(position));
+        let shown = usize::try_from(shown).unwrap_or(usize::MAX).min(count);
+        let read = match buf.get_mut(..shown) {
+            Some(buf) => self.below.read_at(buf, position)?,
+            None => 0,
+        };
         if let Some(rest) = buf.get_mut(read..) {
             rest.fill(0);
         }
-        let changes = self.changes.hold();
         for page in position / PAGE..=(position + count as u64) / PAGE {
             let Some(bytes) = changes.pages.get(&page) else { continue };
             let start = page * PAGE;
@@ -184,6 +191,7 @@ impl DiskFile for OverlayFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut changes = self.changes.hold();
         // What lies behind the new end reads as zeros if the file grows again.
+        changes.shown = Some(changes.shown.map_or(length, |shown| shown.min(length)));
         changes.pages.retain(|page, _| page * PAGE < length);
         if let Some(last) = changes.pages.get_mut(&(length / PAGE)) {
             last.iter_mut().skip((length % PAGE) as usize).for_each(|b| *b = 0);
@@ -224,6 +232,11 @@ mod tests {
         assert!(bytes[..10_005].iter().enumerate().all(|(i, b)| *b == expected(i)));
         file.set_len(4_100).unwrap();
         assert_eq!(file.len().unwrap(), 4_100);
+        file.set_len(6_000).unwrap();
+        file.write_at(&mut [IoSlice::new(&[4])], 9_000).unwrap();
+        assert_eq!(file.read_at(&mut bytes, 4_099).unwrap(), 9_001 - 4_099);
+        let cut = bytes[1..9_000 - 4_099].iter().all(|b| *b == 0);
+        assert!(cut && bytes[0] == 2 && bytes[9_000 - 4_099] == 4, "what was cut off shows again");
         let other = dir.path().join("g");
         disk.rename(&path, &other).unwrap();
         assert_eq!(disk.list(dir.path()).unwrap(), ["g"]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chronik_broker::{Broker, BrokerOptions};
-use chronik_config::{Flush, NodeConfig, Settings};
+use chronik_config::{Flush, NodeConfig, Settings, Source};
 use chronik_log::{DataDir, RecoverySummary};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -44,6 +44,7 @@ impl Node {
     pub fn start(settings: Settings) -> Result<RunningNode, StartError> {
         let started_at = Instant::now();
         let mut config = NodeConfig::from_settings(&settings);
+        excludes_data_dir(&settings, &config)?;
         let advertised = config.advertise.as_deref().map(host_and_port).transpose()?;
         let descriptors = enough_descriptors(&config)?;
         let listeners = listen(&config.listen)?;
@@ -162,6 +163,21 @@ fn first_address(listeners: &[TcpListener]) -> io::Result<SocketAddr> {
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied();
     first.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Who names a data directory means it to be used: it is an error with `ephemeral`, unless that is a flag and the directory
+/// is only what the file or the environment says for other runs.
+fn excludes_data_dir(settings: &Settings, config: &NodeConfig) -> Result<(), StartError> {
+    let (dir, ephemeral) = (settings.source("data.dir"), settings.source("ephemeral"));
+    let is_overridden = *ephemeral == Source::Flag && *dir != Source::Flag;
+    if !config.ephemeral || *dir == Source::Default || is_overridden {
+        return Ok(());
+    }
+    Err(StartError::Config(format!(
+        "ephemeral = true ({ephemeral}) and data.dir = {:?} ({dir}) exclude each other: an ephemeral node keeps its data in \
+         a temporary directory that goes when it ends; leave out one of the two",
+        config.data_dir
+    )))
 }
 
 fn temp_dir() -> Result<TempDir, StartError> {

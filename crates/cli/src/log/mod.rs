@@ -1,20 +1,21 @@
 //! `chronik log`: looks into the data directory of a node that does not run.
 
-mod offline;
-mod read_only_disk;
+mod topics;
 
 use std::io::Write;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chronik_records::{Batch, DEFAULT_MAX_DECOMPRESSED_BYTES, Record};
+use chronik_log::RecoverySummary;
+use chronik_log::offline::{Digest, OfflineLogs, Verified};
+use chronik_records::{Batch, DEFAULT_MAX_DECOMPRESSED_BYTES};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use twox_hash::xxhash3_128::Hasher;
 
 use crate::consume::as_json;
 use crate::output;
-use offline::{OfflineLog, OfflinePartition};
+use topics::{Partition, Topics};
 
 const EXAMPLES: &str = "\
 The node must not run. Nothing is written: what a start would recover is recovered in memory.
@@ -38,12 +39,6 @@ pub struct LogArgs {
     /// The partition; every partition without this
     #[arg(long, short, value_name = "N", global = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
-    /// From this offset on
-    #[arg(long, value_name = "OFFSET", default_value_t = 0, global = true)]
-    from: i64,
-    /// Up to this offset, which is left out
-    #[arg(long, value_name = "OFFSET", default_value_t = i64::MAX, hide_default_value = true, global = true)]
-    to: i64,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -58,30 +53,55 @@ enum Action {
         /// Every record
         #[arg(long)]
         records: bool,
+        #[command(flatten)]
+        offsets: Offsets,
     },
     /// Check every CRC, every length and every record
     Verify,
-    /// Print a digest of the records of each partition. It is the same on every replica that has the same records
-    Digest,
+    /// Print a digest of the batches of each partition, which is the same on every replica. With --from or --to, of the
+    /// batches that lie whole within these offsets
+    Digest {
+        #[command(flatten)]
+        offsets: Offsets,
+    },
+}
+
+#[derive(Args)]
+struct Offsets {
+    /// From this offset on
+    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    from: i64,
+    /// Up to this offset, which is left out
+    #[arg(long, value_name = "OFFSET", default_value_t = i64::MAX, hide_default_value = true)]
+    to: i64,
+}
+
+impl Offsets {
+    fn range(&self) -> Range<i64> {
+        self.from..self.to
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &LogArgs) -> ExitCode {
-    let outcome = OfflineLog::open(&args.data_dir).and_then(|log| {
-        let partitions = log.partitions(args.topic.as_deref(), args.partition)?;
-        match &args.action {
-            Action::Dump { records } => dump(args, &partitions, *records),
-            Action::Verify => verify(args, &log, &partitions),
-            Action::Digest => digest(args, &partitions),
-        }
-    });
-    match outcome {
+    match look(args) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+fn look(args: &LogArgs) -> anyhow::Result<ExitCode> {
+    let (logs, recovery) = OfflineLogs::open(&args.data_dir)?;
+    let topics = Topics::read(&args.data_dir)?;
+    let partitions = topics.select(&logs, args.topic.as_deref(), args.partition)?;
+    match &args.action {
+        Action::Dump { records, offsets } => dump(args, &logs, &partitions, *records, &offsets.range()),
+        Action::Verify => verify(args, &logs, &recovery, &partitions),
+        Action::Digest { offsets } => digest(args, &logs, &partitions, &offsets.range()),
     }
 }
 
@@ -109,16 +129,26 @@ struct DumpedBatch<'a> {
     crc: String,
 }
 
-fn dump(args: &LogArgs, partitions: &[OfflinePartition], records: bool) -> anyhow::Result<ExitCode> {
+fn dump(
+    args: &LogArgs,
+    logs: &OfflineLogs,
+    partitions: &[Partition],
+    records: bool,
+    offsets: &Range<i64>,
+) -> anyhow::Result<ExitCode> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for partition in partitions {
-        partition.batches(args.from, args.to, |batch| {
-            if records {
-                dump_records(args, &mut out, partition, batch)
+        let failed = logs.walk(&partition.key, offsets.clone(), |batch| {
+            let dumped = if records {
+                dump_records(args, &mut out, partition, batch, offsets)
             } else {
                 dump_batch(args, &mut out, partition, batch)
-            }
+            };
+            dumped.map_or_else(ControlFlow::Break, ControlFlow::Continue)
         })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -127,13 +157,13 @@ fn dump(args: &LogArgs, partitions: &[OfflinePartition], records: bool) -> anyho
 fn dump_batch(
     args: &LogArgs,
     out: &mut impl Write,
-    partition: &OfflinePartition,
+    partition: &Partition,
     batch: &Batch<'_>,
 ) -> anyhow::Result<()> {
     let header = batch.header();
     let dumped = DumpedBatch {
         topic: &partition.topic,
-        partition: partition.partition,
+        partition: partition.key.partition,
         base_offset: header.base_offset,
         last_offset: header.last_offset(),
         records: header.record_count,
@@ -166,16 +196,17 @@ fn dump_batch(
 fn dump_records(
     args: &LogArgs,
     out: &mut impl Write,
-    partition: &OfflinePartition,
+    partition: &Partition,
     batch: &Batch<'_>,
+    offsets: &Range<i64>,
 ) -> anyhow::Result<()> {
     for record in &batch.records(DEFAULT_MAX_DECOMPRESSED_BYTES)? {
         let record = record?;
-        if !(args.from..args.to).contains(&record.offset) {
+        if !offsets.contains(&record.offset) {
             continue;
         }
         if args.json {
-            serde_json::to_writer(&mut *out, &as_json(&partition.topic, partition.partition, &record))?;
+            serde_json::to_writer(&mut *out, &as_json(&partition.topic, partition.key.partition, &record))?;
         } else {
             let text = |bytes: Option<&[u8]>| {
                 bytes.map_or_else(
@@ -183,7 +214,7 @@ fn dump_records(
                     |bytes| format!("{:?}", String::from_utf8_lossy(bytes)),
                 )
             };
-            let (name, index) = (&partition.topic, partition.partition);
+            let (name, index) = (&partition.topic, partition.key.partition);
             let (key, value) = (text(record.key), text(record.value));
             write!(
                 out,
@@ -197,7 +228,7 @@ fn dump_records(
 }
 
 #[derive(Serialize)]
-struct Verified<'a> {
+struct VerifiedPartition<'a> {
     topic: &'a str,
     partition: i32,
     start_offset: i64,
@@ -212,15 +243,33 @@ struct Verified<'a> {
 struct Verification<'a> {
     clean_shutdown: bool,
     cut: &'a [String],
-    partitions: Vec<Verified<'a>>,
+    partitions: Vec<VerifiedPartition<'a>>,
 }
 
-fn verify(args: &LogArgs, log: &OfflineLog, partitions: &[OfflinePartition]) -> anyhow::Result<ExitCode> {
-    let partitions: Vec<Verified<'_>> =
-        partitions.iter().map(|partition| verify_partition(args, partition)).collect();
-    let is_sound = partitions.iter().all(|partition| partition.problem.is_none());
+fn verify(
+    args: &LogArgs,
+    logs: &OfflineLogs,
+    recovery: &RecoverySummary,
+    partitions: &[Partition],
+) -> anyhow::Result<ExitCode> {
+    let mut verified = Vec::new();
+    for partition in partitions {
+        let Verified { log_start_offset, log_end_offset, batches, records, bytes, fault } =
+            logs.verify(&partition.key)?;
+        verified.push(VerifiedPartition {
+            topic: &partition.topic,
+            partition: partition.key.partition,
+            start_offset: log_start_offset,
+            end_offset: log_end_offset,
+            batches,
+            records,
+            bytes,
+            problem: fault,
+        });
+    }
+    let is_sound = verified.iter().all(|partition| partition.problem.is_none());
     let verification =
-        Verification { clean_shutdown: log.recovery.clean, cut: &log.recovery.cut, partitions };
+        Verification { clean_shutdown: recovery.clean, cut: &recovery.cut, partitions: verified };
     if args.json {
         output::json(&verification);
     } else {
@@ -244,108 +293,52 @@ fn verify(args: &LogArgs, log: &OfflineLog, partitions: &[OfflinePartition]) -> 
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn verify_partition<'a>(args: &LogArgs, partition: &'a OfflinePartition) -> Verified<'a> {
-    let mut verified = Verified {
-        topic: &partition.topic,
-        partition: partition.partition,
-        start_offset: partition.start_offset(),
-        end_offset: partition.end_offset(),
-        batches: 0,
-        records: 0,
-        bytes: 0,
-        problem: None,
-    };
-    let checked = partition.batches(args.from, args.to, |batch| {
-        for record in &batch.records(DEFAULT_MAX_DECOMPRESSED_BYTES)? {
-            record?;
-            verified.records += 1;
-        }
-        verified.batches += 1;
-        verified.bytes += batch.bytes().len() as u64;
-        Ok(())
-    });
-    verified.problem = checked.err().map(|error| format!("{error:#}"));
-    verified
-}
-
 #[derive(Serialize)]
-struct Digested<'a> {
+struct DigestedPartition<'a> {
     topic: &'a str,
     partition: i32,
-    first_offset: Option<i64>,
-    last_offset: Option<i64>,
+    from: i64,
+    to: i64,
+    batches: u64,
     records: u64,
     digest: String,
 }
 
-fn digest(args: &LogArgs, partitions: &[OfflinePartition]) -> anyhow::Result<ExitCode> {
+fn digest(
+    args: &LogArgs,
+    logs: &OfflineLogs,
+    partitions: &[Partition],
+    offsets: &Range<i64>,
+) -> anyhow::Result<ExitCode> {
     let mut digested = Vec::new();
     for partition in partitions {
-        digested.push(digest_partition(args, partition)?);
+        let Digest { from, to, batches, records, digest } =
+            logs.digest(&partition.key, Some(offsets.start), Some(offsets.end))?;
+        digested.push(DigestedPartition {
+            topic: &partition.topic,
+            partition: partition.key.partition,
+            from,
+            to,
+            batches,
+            records,
+            digest,
+        });
     }
     if args.json {
         output::json(&digested);
     } else {
-        let number = |offset: Option<i64>| offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
         let rows = digested.into_iter().map(|found| {
             [
                 found.topic.to_owned(),
                 found.partition.to_string(),
-                number(found.first_offset),
-                number(found.last_offset),
+                found.from.to_string(),
+                found.to.to_string(),
+                found.batches.to_string(),
                 found.records.to_string(),
                 found.digest,
             ]
         });
-        output::table(["TOPIC", "PARTITION", "FIRST", "LAST", "RECORDS", "DIGEST"], rows);
+        output::table(["TOPIC", "PARTITION", "FROM", "TO", "BATCHES", "RECORDS", "DIGEST"], rows);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn digest_partition<'a>(args: &LogArgs, partition: &'a OfflinePartition) -> anyhow::Result<Digested<'a>> {
-    let mut hasher = Hasher::new();
-    let (mut first_offset, mut last_offset, mut records) = (None, None, 0);
-    partition.batches(args.from, args.to, |batch| {
-        for record in &batch.records(DEFAULT_MAX_DECOMPRESSED_BYTES)? {
-            let record = record?;
-            if (args.from..args.to).contains(&record.offset) {
-                first_offset = first_offset.or(Some(record.offset));
-                last_offset = Some(record.offset);
-                records += 1;
-                add_record(&mut hasher, &record);
-            }
-        }
-        Ok(())
-    })?;
-    let digest = format!("{:032x}", hasher.finish_128());
-    Ok(Digested {
-        topic: &partition.topic,
-        partition: partition.partition,
-        first_offset,
-        last_offset,
-        records,
-        digest,
-    })
-}
-
-/// What a consumer sees of a record counts, not how it is compressed or which records share a batch.
-fn add_record(hasher: &mut Hasher, record: &Record<'_>) {
-    hasher.write(&record.offset.to_le_bytes());
-    hasher.write(&record.timestamp.to_le_bytes());
-    add_bytes(hasher, record.key);
-    add_bytes(hasher, record.value);
-    for header in record.headers {
-        add_bytes(hasher, Some(header.key));
-        add_bytes(hasher, header.value);
-    }
-}
-
-fn add_bytes(hasher: &mut Hasher, bytes: Option<&[u8]>) {
-    match bytes {
-        None => hasher.write(&u64::MAX.to_le_bytes()),
-        Some(bytes) => {
-            hasher.write(&(bytes.len() as u64).to_le_bytes());
-            hasher.write(bytes);
-        }
-    }
 }

@@ -177,6 +177,11 @@ fn wrong_settings_are_errors() {
         &["advertise", "HOST:PORT"],
     );
     fails(&["standalone", "--num-partitions", "0"], 2, &["num.partitions"]);
+    fails(
+        &["standalone", "--ephemeral", "--data-dir", "/nowhere", "--listen", "127.0.0.1:0"],
+        2,
+        &["ephemeral", "data.dir", "/nowhere", "exclude each other"],
+    );
     fails(&["standalone", "--config", "/nowhere.toml"], 2, &["/nowhere.toml"]);
     fails(
         &["standalone", "--ephemeral", "--listen", "127.0.0.1:0", "--log-level", "a=b=c"],
