@@ -249,6 +249,8 @@ pub(crate) struct CheckpointFile {
     length: u64,
     /// Its length when it was written anew.
     first_length: u64,
+    /// What its last block says of the journal.
+    replay_from: u64,
 }
 
 impl CheckpointFile {
@@ -261,12 +263,18 @@ impl CheckpointFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
-        Ok((Self { path, file: None, length: 0, first_length: 0 }, loaded))
+        let replay_from = loaded.replay_from;
+        Ok((Self { path, file: None, length: 0, first_length: 0, replay_from }, loaded))
     }
 
     /// True if the next block has to name all partitions: it begins the file anew.
     pub(crate) fn wants_all(&self) -> bool {
         self.file.is_none() || self.length > 2 * self.first_length + SLACK
+    }
+
+    /// The first journal file that a start has to read, as the last block says.
+    pub(crate) fn replay_from(&self) -> u64 {
+        self.replay_from
     }
 
     /// Writes a block and flushes it; gives its bytes.
@@ -280,6 +288,7 @@ impl CheckpointFile {
             self.file = Some(disk.open(&self.path, OpenMode::Write)?);
             self.length = whole.len() as u64;
             self.first_length = self.length;
+            self.replay_from = block.replay_from;
             return Ok(self.length);
         }
         let Some(file) = &self.file else { return Ok(0) };
@@ -290,6 +299,7 @@ impl CheckpointFile {
             return Err(e);
         }
         self.length += bytes.len() as u64;
+        self.replay_from = block.replay_from;
         Ok(bytes.len() as u64)
     }
 }

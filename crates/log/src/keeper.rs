@@ -5,15 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::checkpoint::Block;
+use crate::checkpoint::{Block, Record};
 use crate::core::{Core, count, parse_journal_name};
 use crate::disk::is_full;
 use crate::error::LogError;
+use crate::manager::PartitionKey;
 use crate::partition::PartitionLog;
 use crate::sync::Lock;
 
 /// What the folder of a partition that was deleted ends with.
 pub(crate) const DELETED: &str = ".deleted";
+
+/// Threads that flush segments for a checkpoint.
+const FLUSHERS: usize = 4;
+
+/// How a partition stood.
+type Stood = (PartitionKey, Option<Record>);
 
 /// How often the keeper looks around without being asked.
 const TICK: Duration = Duration::from_millis(200);
@@ -155,23 +162,28 @@ impl Core {
         replay_from: u64,
         clean: bool,
         all: bool,
-        deleted: &[crate::manager::PartitionKey],
+        deleted: &[PartitionKey],
         partitions: Vec<Arc<PartitionLog>>,
     ) -> Result<(), LogError> {
         let mut records = Vec::with_capacity(partitions.len() + deleted.len());
         records.extend(deleted.iter().map(|key| (*key, None)));
-        for partition in partitions {
-            let record = match partition.store() {
-                Ok(record) => record,
-                Err(e @ LogError::Io { .. }) if !e.is_full() => {
-                    self.poison(&e.to_string());
-                    return Err(e);
-                }
-                Err(e) => return Err(e),
-            };
-            if let Some(record) = record {
-                records.push((partition.key(), Some(record)));
+        // The file system takes flushes that come together for one.
+        let share = partitions.len().div_ceil(FLUSHERS).max(8);
+        let stored = std::thread::scope(|scope| {
+            let helpers: Vec<_> =
+                partitions.chunks(share).map(|some| scope.spawn(|| self.store_all(some))).collect();
+            let ended = || LogError::Refused("a helper of the checkpoint ended early".to_owned());
+            let join =
+                |helper: std::thread::ScopedJoinHandle<'_, _>| helper.join().unwrap_or_else(|_| Err(ended()));
+            helpers.into_iter().map(join).collect::<Result<Vec<_>, LogError>>()
+        });
+        match stored {
+            Ok(stored) => records.extend(stored.into_iter().flatten()),
+            Err(e @ LogError::Io { .. }) if !e.is_full() => {
+                self.poison(&e.to_string());
+                return Err(e);
             }
+            Err(e) => return Err(e),
         }
         let block = Block { replay_from, clean, records };
         let path = self.root.join("checkpoint");
@@ -195,6 +207,35 @@ impl Core {
             }
         }
         self.checkpoint(false)
+    }
+
+    /// Notes how one partition stands, so that no start replays what was before.
+    pub(crate) fn checkpoint_one(&self, partition: &Arc<PartitionLog>) -> Result<(), LogError> {
+        {
+            let mut file = self.checkpoint.hold();
+            if !file.wants_all() {
+                let replay_from = file.replay_from();
+                return self.write_checkpoint(
+                    &mut file,
+                    replay_from,
+                    false,
+                    false,
+                    &[],
+                    vec![partition.clone()],
+                );
+            }
+        }
+        self.checkpoint(false)
+    }
+
+    fn store_all(&self, partitions: &[Arc<PartitionLog>]) -> Result<Vec<Stood>, LogError> {
+        let mut records = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            if let Some(record) = partition.store()? {
+                records.push((partition.key(), Some(record)));
+            }
+        }
+        Ok(records)
     }
 
     /// Removes journal files that no start needs any more.

@@ -175,6 +175,7 @@ fn offline_commands_see_segments_and_journal_and_change_nothing() {
         assert!(listener.wait(key(0), |h| h.written == 600));
         // Killed.
     }
+    std::fs::write(dir.path().join("format"), "1").unwrap();
     let before = listing();
     let (logs, summary) = OfflineLogs::open(dir.path()).unwrap();
     assert_eq!(summary.batches, 199);

@@ -51,8 +51,8 @@ fn until(what: &str, done: impl Fn() -> bool) {
 }
 
 fn file(disk: &SimulatedDisk, part: &str) -> PathBuf {
-    let found = disk.files().into_iter().filter(|(path, _)| path.to_str().unwrap().contains(part));
-    found.last().unwrap().0
+    let found = disk.files().into_iter().rev().find(|(path, _)| path.to_str().unwrap().contains(part));
+    found.unwrap().0
 }
 
 /// A log of `count` batches, flushed; with a checkpoint after half of them.

@@ -198,3 +198,12 @@ impl std::fmt::Debug for PartitionLog {
         write!(f, "PartitionLog({} {start}..{end})", self.key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_idle_partition_takes_little_memory() {
+        // With its place in the map of all partitions, and two pointers to what it shares.
+        assert!(std::mem::size_of::<super::PartitionLog>() < 1_200);
+    }
+}

@@ -127,15 +127,15 @@ impl PartitionLog {
             }
         }
         self.ensure_listed()?;
-        let (all, version) = self.stored_segments()?;
-        let after = all.partition_point(|s| s.base <= offset);
+        let state = self.lock();
+        let after = state.sealed.partition_point(|s| s.base <= offset);
         // Below the first segment there is nothing (retention took it): reading begins with the first.
-        let found = all.get(after.saturating_sub(1)).copied();
-        let source = match found {
-            Some(segment) => Source::Stored(segment, self.lock().hint(offset, segment.base)),
+        let source = match state.stored_sealed(after.saturating_sub(1)) {
+            Some(segment) => Source::Stored(segment, state.hint(offset, segment.base)),
+            None if state.stored.position > 0 => Source::Stored(state.stored_active(), None),
             None => Source::Nothing,
         };
-        Ok((source, version))
+        Ok((source, state.version))
     }
 
     /// Batches of a stored segment; `None` if it has none from `offset` on.

@@ -157,10 +157,7 @@ impl PartitionLog {
         self.ensure_listed()?;
         let state = self.lock();
         let mut all = Vec::with_capacity(state.sealed.len() + 1);
-        for (i, s) in state.sealed.iter().enumerate() {
-            let end = state.sealed.get(i + 1).map_or(state.stored.segment, |next| next.base);
-            all.push(StoredSegment { base: s.base, size: s.size, end, sealed: true });
-        }
+        all.extend((0..state.sealed.len()).filter_map(|i| state.stored_sealed(i)));
         if state.stored.position > 0 {
             all.push(state.stored_active());
         }
@@ -290,6 +287,13 @@ impl PartitionLog {
 }
 
 impl State {
+    /// One of the segments before the last.
+    pub(crate) fn stored_sealed(&self, i: usize) -> Option<StoredSegment> {
+        let sealed = self.sealed.get(i)?;
+        let end = self.sealed.get(i + 1).map_or(self.stored.segment, |next| next.base);
+        Some(StoredSegment { base: sealed.base, size: sealed.size, end, sealed: true })
+    }
+
     /// The last stored segment.
     pub(crate) fn stored_active(&self) -> StoredSegment {
         StoredSegment {

@@ -87,8 +87,9 @@ impl PartitionLog {
     /// The same, for a caller that holds the I/O lock.
     pub(crate) fn spill_locked(&self) -> io::Result<()> {
         let (batches, stored, interval) = {
-            let state = self.lock();
+            let mut state = self.lock();
             if state.deleted || state.spilled == state.tail.len() {
+                state.stored.applied = state.applied;
                 return Ok(());
             }
             let batches: Vec<TailBatch> = state.tail.iter().skip(state.spilled).cloned().collect();

@@ -17,19 +17,19 @@ impl PartitionLog {
     /// whole. Waits for appends that are being written, and for the cut to be flushed.
     ///
     /// # Errors
-    /// The storage takes no writes, or the log can't be read.
+    /// The storage takes no writes, or the log can't be read. Appends are refused until a later cut succeeds.
     pub fn truncate_to(self: &Arc<Self>, end: i64) -> Result<(), AppendError> {
         {
             let mut state = self.lock();
             state.usable()?;
-            if state.end <= end {
+            if state.end <= end && !state.cutting {
                 return Ok(());
             }
             state.cutting = true;
         }
-        let result = self.truncate(end);
+        self.truncate(end)?;
         self.lock().cutting = false;
-        result
+        Ok(())
     }
 
     fn truncate(self: &Arc<Self>, end: i64) -> Result<(), AppendError> {
@@ -55,7 +55,9 @@ impl PartitionLog {
             self.cut_segment(cut.segment, cut.position).map_err(LogError::io("cut", path))?;
         }
         drop(io);
-        Ok(self.reindex()?)
+        self.reindex()?;
+        // What is appended from here on may lie where other batches were: no start may write those there again.
+        Ok(self.core.checkpoint_one(self)?)
     }
 
     /// Where the log has to be cut so that nothing at `end` or above is left. All of it is written.
