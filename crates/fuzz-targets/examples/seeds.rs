@@ -1,4 +1,4 @@
-//! Writes the first inputs of the targets `batch` and `frame` into `fuzz/corpus`:
+//! Writes the first inputs of the targets into `fuzz/corpus` (those of `groups` are the fuzzer's own):
 //! `cargo run -p chronik-fuzz-targets --example seeds`.
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! First inputs for the fuzzer: a batch of every kind, a request and an answer of every API.
+//! First inputs for the fuzzer: a batch of every kind, a request and an answer of every API, a change of every kind to the
+//! log's files.
 
 use bytes::Bytes;
 use chronik_protocol::{Encode, Request, RequestHeader, Writer};
@@ -21,6 +22,7 @@ pub fn seeds() -> Vec<Seed> {
         };
     }
     with_each_request!(frames);
+    recoveries(&mut seeds);
     seeds
 }
 
@@ -72,6 +74,24 @@ fn batch(options: BatchOptions) -> Result<Bytes, BuildError> {
     builder.append(now + 70, Some(b""), None, &[(b"name", Some(b"value")), (b"", None)])?;
     builder.append(now - 70, None, Some(&[b'x'; 150]), &[])?;
     builder.finish()
+}
+
+/// One change of every kind to each of the first files, after a kill and after a clean end.
+fn recoveries(seeds: &mut Vec<Seed>) {
+    const FILES: u8 = 10;
+    for closed in 0..2 {
+        for file in 0..FILES {
+            for kind in 0..7u8 {
+                let position = [file.wrapping_mul(29), kind.wrapping_mul(83)];
+                let input = [&[closed, file], &position[..], &[kind, 4, 0xff, 0, 1, 0x80]].concat();
+                seeds.push((
+                    "recovery",
+                    format!("{}-{file}-{kind}", ["killed", "closed"][usize::from(closed)]),
+                    input,
+                ));
+            }
+        }
+    }
 }
 
 fn frames<R: Request + Default>(seeds: &mut Vec<Seed>)
