@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use chronik_base::Uuid;
 use chronik_log::PartitionKey;
 use chronik_log::offline::OfflineLogs;
@@ -78,9 +78,10 @@ impl Topics {
         if let Some(id) = self.0.get(topic) {
             return Ok(*id);
         }
-        topic.parse().with_context(|| {
+        topic.parse().map_err(|_| {
             let names: Vec<&str> = self.0.keys().map(String::as_str).collect();
-            format!("there is no topic {topic} here; there are: {}", names.join(", "))
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            anyhow!("there is no topic of the name or id {topic} here; topics that are: {names}")
         })
     }
 }
