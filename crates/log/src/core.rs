@@ -345,7 +345,7 @@ impl Core {
 
 fn full_reason(what: &str) -> String {
     format!(
-        "the disk of the data directory is full ({what}): writes are refused and reads go on; free space or add some, and writes are taken again by themselves"
+        "{what}: writes are refused and reads go on; free space on the disk of the data directory, or add some, and writes are taken again by themselves"
     )
 }
 

@@ -284,7 +284,10 @@ fn temporary_name(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// True for errors that mean "no space left": refused writes then succeed again once there is space.
+/// True for errors that pass: no space is left, or no file can be opened because too many are. What was refused then can
+/// succeed later, and nothing that was written before is in doubt.
 pub fn is_full(error: &io::Error) -> bool {
+    let too_many_files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || too_many_files.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }

@@ -59,6 +59,7 @@ pub(crate) fn open(
             partitions.insert(key, Arc::new(from_record(&core, key, record)));
         }
     }
+    let short = short_logs(&partitions);
     let had_journal = !files.is_empty();
     let replayed = Replay::new(&core, partitions, &mut summary).run(&files)?;
     partitions = replayed.partitions;
@@ -66,6 +67,7 @@ pub(crate) fn open(
         tracing::warn!("the checkpoint is lost: every segment is read again, which takes its time");
         rebuild_all(&core, &mut partitions, &mut summary)?;
     }
+    cut_short_logs(&partitions, &short, &mut summary)?;
     if had_journal {
         settle(&core, &files)?;
     }
@@ -81,7 +83,7 @@ pub(crate) fn open(
     // What is torn was judged by how far this journal had been flushed. Once another one follows it, that can't be told
     // any more, so it is not to be read again. And where there is no checkpoint there is one from here on, also in a
     // new directory: one that is missing is lost.
-    if (replayed.faults || lost)
+    if (replayed.faults || lost || !short.is_empty())
         && let Err(e) = core.checkpoint_after_faults(&replayed.damaged)
     {
         tracing::warn!("no checkpoint could be made after the recovery: {e}");
@@ -91,6 +93,43 @@ pub(crate) fn open(
         tracing::warn!("recovery: {cut}");
     }
     Ok((core, summary))
+}
+
+/// Partitions whose last segment has fewer bytes than the checkpoint says, and where their logs end by it. Only the
+/// files' lengths are looked at.
+fn short_logs(partitions: &Partitions) -> Vec<(PartitionKey, i64)> {
+    let short = partitions.values().filter(|p| p.is_short());
+    let mut short: Vec<_> = short.map(|p| (p.key(), p.log_end_offset())).collect();
+    short.sort_unstable();
+    short
+}
+
+/// A file that lost its end: the log ends with it, where nothing came after that.
+fn cut_short_logs(
+    partitions: &Partitions,
+    short: &[(PartitionKey, i64)],
+    summary: &mut RecoverySummary,
+) -> Result<(), LogError> {
+    for (key, end) in short {
+        let Some(partition) = partitions.get(key) else { continue };
+        if partition.log_end_offset() != *end {
+            partition.take_offline(&format!(
+                "a segment lost its end, below offset {end}, while later batches are in the journal; restore it from a replica or a backup, or delete the topic"
+            ));
+            continue;
+        }
+        match partition.rebuild(false) {
+            Ok(Some(cut)) => summary.cut.push(cut),
+            Ok(None) => summary.cut.push(format!(
+                "partition {key} was cut at offset {} (from {end}): its last segment's file is shorter than it was",
+                partition.log_end_offset()
+            )),
+            Err(e @ LogError::Damaged { .. }) => partition.take_offline(&e.to_string()),
+            Err(e) => return Err(e),
+        }
+        summary.rebuilt += 1;
+    }
+    Ok(())
 }
 
 /// Whether the checkpoint can't be built on: it is missing where there is something else, or what it says is not the

@@ -51,7 +51,7 @@ impl Core {
             Ok(start) => start,
             Err((what, e)) if is_full(&e) => {
                 self.queue.release(&group);
-                self.out_of_space(vec![group], &what);
+                self.out_of_space(vec![group], &format!("{what} failed: {e}"));
                 return;
             }
             Err((what, e)) => {

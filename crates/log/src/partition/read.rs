@@ -199,6 +199,12 @@ impl PartitionLog {
                 }
             }
         }
+        // Somebody cut the file: what is promised here must be there when it is sent.
+        let length = file.len().map_err(LogError::io("look at", &path))?;
+        if length < end {
+            let what = format!("the file ends at byte {length}, and batches reach to byte {end}");
+            return Err(LogError::Damaged { path, position: length, what });
+        }
         if end < segment.size {
             self.lock().remember(ReadHint { offset: next_offset, segment: segment.base, position: end });
         }

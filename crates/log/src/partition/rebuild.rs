@@ -13,6 +13,21 @@ use crate::index::{self, IndexCursor};
 use crate::segment::{ScanFault, Scanner, Sealed, index_name, parse_log_name};
 
 impl PartitionLog {
+    /// True if the last segment's file has fewer bytes than it should, or is missing.
+    pub(crate) fn is_short(&self) -> bool {
+        let (segment, position) = {
+            let state = self.lock();
+            (state.stored.segment, state.stored.position)
+        };
+        if position == 0 {
+            return false;
+        }
+        match self.core.disk.file_len(&self.segment_path(segment)) {
+            Ok(length) => length < position,
+            Err(e) => e.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
     /// Reads all segments, checking every batch. `journalled` says that the journal told how the log ends. Gives what
     /// was cut off, if something was.
     ///
@@ -37,7 +52,7 @@ impl PartitionLog {
             self.remove_segment(old).map_err(LogError::io("remove", self.segment_path(old)))?;
         }
         let (Some(first), Some(last)) = (bases.first().copied(), bases.last().copied()) else {
-            if journalled && before.position > 0 {
+            if before.position > 0 {
                 let path = self.segment_path(before.segment);
                 return Err(LogError::Damaged { path, position: 0, what: "the file is missing".to_owned() });
             }
