@@ -96,8 +96,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     }
                     if flush {
                         manager.request_flush();
+                        manager.kick_for_flush();
+                    } else {
+                        manager.kick();
                     }
-                    manager.kick();
                     for (log, offset) in waiting.drain(..) {
                         let mut rounds = listener.rounds.lock().unwrap_or_else(|p| p.into_inner());
                         while offset_of(log, flush) <= offset && !stop.load(Ordering::Relaxed) {

@@ -93,6 +93,9 @@ pub struct LogManager {
     _dir: DataDir,
 }
 
+/// Appends of so many bytes are written even if nobody waits for the write.
+const GATHER_BYTES: u64 = 1 << 20;
+
 #[derive(Default)]
 struct Threads {
     writer: Option<JoinHandle<()>>,
@@ -191,6 +194,14 @@ impl LogManager {
         self.core.kick();
     }
 
+    /// The same, for a caller after whose appends nobody waits for the write alone, only for the flush that it asked for:
+    /// while another flush is under way, what it appended is left to gather, and is written when that is over.
+    pub fn kick_for_flush(&self) {
+        if !self.core.flush.is_flushing() || self.core.queue.bytes() > GATHER_BYTES {
+            self.core.kick();
+        }
+    }
+
     /// Asks that everything appended so far is flushed soon. [`LogManager::kick`] must follow (it may serve several).
     pub fn request_flush(&self) {
         self.core.flush.request(self.core.queue.appended());
@@ -286,6 +297,10 @@ impl LogManager {
         }
         self.core.partitions.write().unwrap_or_else(|p| p.into_inner()).clear();
         self.core.dirty.hold().clear();
+        // What was not written or flushed holds partitions, and these what they share.
+        drop(self.core.queue.refuse("the log is closed".into()));
+        self.core.flush.clear();
+        *self.core.journal.hold() = Default::default();
         self.core.tails.hold().clear();
     }
 }

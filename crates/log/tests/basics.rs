@@ -39,7 +39,7 @@ fn what_is_appended_is_read_and_survives_a_clean_restart() {
             }
         }
         manager.request_flush();
-        manager.kick();
+        manager.kick_for_flush();
         let end = log.log_end_offset();
         assert!(listener.wait(key(0), |h| h.flushed == end));
         assert_eq!(log.flushed_offset(), end);

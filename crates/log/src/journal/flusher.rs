@@ -1,6 +1,6 @@
 //! The thread that flushes: one flush of the journal, and of what went straight to segments, for everybody who waits.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -55,12 +55,26 @@ pub(crate) struct Flush {
     requested: AtomicU64,
     /// The same as in `inner`, to be read without its lock.
     flushed: AtomicU64,
+    /// A flush is under way.
+    flushing: AtomicBool,
 }
 
 impl Flush {
     /// Asks for a flush of the entries up to number `sequence`.
     pub(crate) fn request(&self, sequence: u64) {
         self.requested.fetch_max(sequence, Ordering::SeqCst);
+    }
+
+    /// True while a flush is under way.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing.load(Ordering::SeqCst)
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&self) {
+        let mut inner = self.inner.hold();
+        inner.unflushed = Unflushed::default();
+        inner.journal = None;
     }
 
     /// Wakes the flush thread if it has something to do.
@@ -229,7 +243,10 @@ impl Core {
                 continue;
             }
             let began = Instant::now();
-            if let Err(what) = self.sync(&unflushed) {
+            self.flush.flushing.store(true, Ordering::SeqCst);
+            let synced = self.sync(&unflushed);
+            self.flush.flushing.store(false, Ordering::SeqCst);
+            if let Err(what) = synced {
                 // What this flush was for is not flushed either.
                 self.flush.put_back(unflushed);
                 self.poison(&what);
@@ -244,6 +261,8 @@ impl Core {
             }
             self.flush.finish(&unflushed);
             self.listener.on_flushed(&unflushed.progress);
+            // Those who wait for the next flush only left the writer asleep meanwhile, and no time is lost in waking it.
+            self.write_queued();
         }
     }
 

@@ -219,15 +219,21 @@ impl Queue {
         }
     }
 
-    /// Waits for the next group; `None` once the queue is stopped and empty.
+    /// Takes the next group; `None` if there is none. Whoever takes one holds the journal's lock until it is written: groups
+    /// go to the journal in their order.
     pub(crate) fn take(&self) -> Option<Group> {
+        self.inner.hold().take()
+    }
+
+    /// Waits until there is a group; false once the queue is stopped and empty.
+    pub(crate) fn wait(&self) -> bool {
         let mut inner = self.inner.hold();
         loop {
-            if let Some(group) = inner.take() {
-                return Some(group);
+            if !inner.group.entries.is_empty() || !inner.ready.is_empty() {
+                return true;
             }
             if inner.stop {
-                return None;
+                return false;
             }
             inner.writer_waits = true;
             inner = crate::sync::wait(&self.wake, inner);

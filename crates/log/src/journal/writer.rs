@@ -36,8 +36,15 @@ const ALLOCATION: u64 = 8 << 20;
 impl Core {
     /// Writes groups until the queue is stopped.
     pub(crate) fn run_writer(self: &Arc<Self>) {
+        while self.queue.wait() {
+            self.write_queued();
+        }
+    }
+
+    /// Writes what is in the queue.
+    pub(crate) fn write_queued(self: &Arc<Self>) {
+        let mut journal = self.journal.hold();
         while let Some(group) = self.queue.take() {
-            let mut journal = self.journal.hold();
             self.write_group(&mut journal, group);
         }
     }
