@@ -128,3 +128,36 @@ fn check_format(dir: &Path) -> Result<(), LayoutError> {
 fn write_format(path: &Path) -> Result<(), LayoutError> {
     fs::write(path, format!("{DATA_FORMAT_VERSION}\n")).map_err(io_error("write", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_told_who_holds_the_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("new/data");
+        let held = DataDir::open(&path).unwrap();
+        let refused = DataDir::open(&path).unwrap_err();
+        assert!(matches!(&refused, LayoutError::InUse { pid, .. } if *pid == std::process::id().to_string()));
+        assert!(refused.to_string().contains("--data-dir"));
+        drop(held);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        DataDir::open(temporary.path()).unwrap();
+        let format = temporary.path().join("format");
+        assert_eq!(fs::read_to_string(&format).unwrap().trim(), DATA_FORMAT_VERSION.to_string());
+        for (text, fits) in [("0", true), ("", true), ("2", false), ("x", false)] {
+            fs::write(&format, text).unwrap();
+            let opened = DataDir::open(temporary.path());
+            assert_eq!(opened.is_ok(), fits, "{text:?}");
+            if let Err(e) = opened {
+                assert!(matches!(e, LayoutError::NewerFormat { .. }));
+            }
+        }
+    }
+}

@@ -112,6 +112,10 @@ fn cut_short_logs(
 ) -> Result<(), LogError> {
     for (key, end) in short {
         let Some(partition) = partitions.get(key) else { continue };
+        // Retention may have removed the segment since, or a cut made it shorter on purpose.
+        if partition.log_start_offset() >= *end || partition.log_end_offset() < *end {
+            continue;
+        }
         if partition.log_end_offset() != *end {
             partition.take_offline(&format!(
                 "a segment lost its end, below offset {end}, while later batches are in the journal; restore it from a replica or a backup, or delete the topic"

@@ -60,6 +60,11 @@ impl PartitionLog {
                 });
             }
         }
+        // A follower takes what its leader has, whatever the limit is by now.
+        let (size, limit) = (batch.len() as u64, state.options.segment_bytes);
+        if size > limit {
+            return Err(AppendError::LargerThanSegment { size, limit });
+        }
         let header = header.with_position(state.end, leader_epoch);
         self.push(&mut state, &header, &batch, now_ms)?;
         Ok(Appended {
@@ -154,9 +159,6 @@ impl PartitionLog {
         let size = bytes.len() as u64;
         if size != header.total_size() as u64 {
             return Err(AppendError::Length { stated: header.total_size(), found: bytes.len() });
-        }
-        if size > state.options.segment_bytes {
-            return Err(AppendError::LargerThanSegment { size, limit: state.options.segment_bytes });
         }
         let place = state.place(header, size, now_ms);
         let direct = bytes.len() >= self.core.direct_bytes();
