@@ -101,16 +101,11 @@ impl Generator {
         measure(&mut command)
     }
 
-    /// A closed loop of acks=all on a topic of a given width, for the growth chart.
-    pub fn closed_loop(
-        &self,
-        server: &dyn Server,
-        partitions: u32,
-        duration: Duration,
-    ) -> Result<Measurement> {
+    /// A closed loop of acks=all over six partitions, for the growth chart.
+    pub fn closed_loop(&self, server: &dyn Server, duration: Duration) -> Result<Measurement> {
         let mut command = self.command("produce");
         self.target(&mut command, server, &self.topic());
-        command.args(["--acks", "all", "--warmup", "2s", "--partitions", &partitions.to_string()]);
+        command.args(["--acks", "all", "--warmup", "2s"]);
         command.arg("--duration").arg(format!("{}ms", duration.as_millis()));
         measure(&mut command)
     }

@@ -26,9 +26,9 @@ pub struct Point {
 
 #[derive(Serialize)]
 pub struct Growth {
-    /// A closed loop, acks=all, spread over so many partitions.
+    /// A closed loop, acks=all, over six partitions, beside so many others that hold a message each.
     pub partitions: Vec<Point>,
-    /// The same over six partitions, while so many other connections are open and idle.
+    /// The same, while so many other connections are open and idle.
     pub connections: Vec<Point>,
 }
 
@@ -38,11 +38,11 @@ pub fn measure(generator: &Generator, server: &mut dyn Server, plan: &Plan) -> R
     let duration = Duration::from_secs(plan.seconds.min(5));
     let mut growth = Growth { partitions: Vec::new(), connections: Vec::new() };
     for size in PARTITIONS {
-        let point = point(generator, server, size, size, 0, duration)?;
+        let point = point(generator, server, size, 0, duration)?;
         growth.partitions.push(point);
     }
     for size in CONNECTIONS {
-        let point = point(generator, server, size, 6, size, duration)?;
+        let point = point(generator, server, 0, size, duration)?;
         growth.connections.push(point);
     }
     Ok(growth)
@@ -51,24 +51,26 @@ pub fn measure(generator: &Generator, server: &mut dyn Server, plan: &Plan) -> R
 fn point(
     generator: &Generator,
     server: &mut dyn Server,
-    size: u32,
     partitions: u32,
     connections: u32,
     duration: Duration,
 ) -> Result<Point> {
     server.start_empty()?;
+    if partitions > 0 {
+        generator.fill(server, "wide", partitions, partitions.into())?;
+    }
     let idle: Vec<TcpStream> =
         (0..connections).map(|_| idle_connection(&server.bootstrap())).collect::<Result<_>>()?;
-    let measured = generator.closed_loop(server, partitions, duration)?;
+    let measured = generator.closed_loop(server, duration)?;
     let rss_mib = server.pid().map(rss_mib).transpose()?.unwrap_or_default();
     drop(idle);
     server.stop()?;
     eprintln!(
-        "    {partitions:>6} partitions, {connections:>5} idle connections {:>10.0} msg/s   {rss_mib:.0} MiB",
+        "    beside {partitions:>6} partitions, {connections:>5} connections {:>10.0} msg/s   {rss_mib:.0} MiB",
         measured.messages_per_second
     );
     Ok(Point {
-        size,
+        size: partitions.max(connections),
         messages_per_second: measured.messages_per_second,
         p99_ms: measured.p99_ms.unwrap_or_default(),
         cpu_us_per_message: measured.cpu_us_per_message,
@@ -101,8 +103,8 @@ impl Growth {
                 Chart {
                     title: title.to_owned(),
                     x_title: x.to_owned(),
-                    y_title: "messages a second".to_owned(),
-                    series: vec![Series { points: series(points, |point| point.messages_per_second) }],
+                    y_title: "broker CPU, µs a message".to_owned(),
+                    series: vec![Series { points: series(points, |point| point.cpu_us_per_message) }],
                 },
                 Chart {
                     title: title.to_owned(),
@@ -113,7 +115,7 @@ impl Growth {
             ]
         };
         let mut panels = Vec::new();
-        panels.extend(panel("More partitions", "partitions", &self.partitions));
+        panels.extend(panel("More partitions", "other partitions", &self.partitions));
         panels.extend(panel("More connections", "idle connections", &self.connections));
         super::chart::svg(&panels)
     }

@@ -338,7 +338,9 @@ fn write_starts(out: &mut String, title: &str, starts: Option<&Starts>) -> std::
 }
 
 fn write_growth(out: &mut String, growth: &Growth) -> std::fmt::Result {
-    for (title, points) in [("partitions", &growth.partitions), ("idle connections", &growth.connections)] {
+    for (title, points) in
+        [("other partitions", &growth.partitions), ("idle connections", &growth.connections)]
+    {
         writeln!(out, "| {title} | msg/s | p99 ms | broker CPU µs a message | resident MiB |")?;
         writeln!(out, "|---|---|---|---|---|")?;
         for point in points {
