@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-client",
             "chronik-protocol",
             "chronik-log",
+            "chronik-meta",
             "chronik-records",
         ],
     ),
