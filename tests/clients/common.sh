@@ -4,7 +4,7 @@
 #   CHRONIK_BIN           the broker binary; each suite starts one of its own
 #   BOOTSTRAP             use this running broker instead (HOST:PORT)
 #   CHRONIK_CLIENTS_DIR   where installs and caches go (default target/clients of this repository)
-#   CHRONIK_SUITE_TIMEOUT seconds that the tests of a suite may take, installs not counted (default 300)
+#   CHRONIK_SUITE_TIMEOUT seconds that the tests of a suite may take, installs not counted (default 600)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,24 +49,27 @@ once() {
   cat "${files[@]}" >"$stamp"
 }
 
-# counted PASS_PATTERN FAIL_PATTERN COMMAND...   runs the tests and closes with "N passed, N failed".
+# counted PASS_PATTERN FAIL_PATTERN COMMAND...   runs the tests and closes with "N passed, N failed" (and ", N skipped" if any).
 # The patterns pick the lines of the test runner that stand for one test each.
 counted() {
-  local pass=$1 fail=$2 output=$work/output.log status=0 passed failed
+  local pass=$1 fail=$2 output=$work/output-$$.log status=0 passed failed skipped
   shift 2
   : >"$BROKER_LOG"
-  timeout --kill-after=10 "${CHRONIK_SUITE_TIMEOUT:-300}" "$@" 2>&1 | tee "$output" || status=$?
+  timeout --kill-after=10 "${CHRONIK_SUITE_TIMEOUT:-600}" "$@" 2>&1 | tee "$output" || status=$?
   passed=$(grep -Ec "$pass" "$output" || true)
   failed=$(grep -Ec "$fail" "$output" || true)
+  skipped=$(grep -Ec '^ *skipped ' "$output" || true)
   if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
     echo "$suite: the test command ended with exit code $status"
     failed=1
   fi
+  mv "$output" "$work/output.log"
   if [ "$failed" -gt 0 ] && [ -s "$BROKER_LOG" ]; then
     echo "$suite: the last lines of the broker's log ($BROKER_LOG):"
     tail -n 20 "$BROKER_LOG"
   fi
-  echo "$passed passed, $failed failed"
+  [ "$skipped" -eq 0 ] && skipped= || skipped=", $skipped skipped"
+  echo "$passed passed, $failed failed$skipped"
   [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
@@ -94,7 +97,7 @@ go_tests() {
   cd "$repo/tests/clients"
   echo "$suite: compiling"
   go test -c -o "$work/$suite.test" "./$suite" || die "go test -c failed"
-  counted '^ *--- PASS: ' '^ *--- FAIL: ' "$work/$suite.test" -test.v -test.timeout 280s "$@"
+  counted '^ *--- PASS: ' '^ *--- FAIL: ' "$work/$suite.test" -test.v -test.timeout 580s "$@"
 }
 
 # node_tests INSTALL_SETTING…   installs package-lock.json, with the given environment, and runs the suite's tests.js.
@@ -136,4 +139,14 @@ maven() {
 install_java_packages() {
   echo "$suite: installing packages into $packages"
   maven test "$@" -Dtest=None -Dsurefire.failIfNoSpecifiedTests=false
+}
+
+# cargo_tests   compiles and runs the suite's crate, which is a workspace of its own.
+cargo_tests() {
+  need cargo "Rust"
+  export CARGO_TARGET_DIR=$work/target
+  cd "$here"
+  echo "$suite: compiling"
+  cargo --quiet test --locked --no-run || die "cargo test --no-run failed"
+  counted '^test .* ok$' '^test .* FAILED$' cargo --quiet test --locked -- --format pretty --test-threads 1 "$@"
 }
