@@ -1,9 +1,10 @@
 //! The start: the checkpoint, then the journal after it; and where the checkpoint is lost, the segments.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use chronik_base::{Clock, Uuid};
@@ -59,7 +60,7 @@ pub(crate) fn open(
             partitions.insert(key, Arc::new(from_record(&core, key, record)));
         }
     }
-    let short = short_logs(&partitions);
+    let (short, long) = odd_logs(&partitions);
     let had_journal = !files.is_empty();
     let replayed = Replay::new(&core, partitions, &mut summary).run(&files)?;
     partitions = replayed.partitions;
@@ -68,6 +69,10 @@ pub(crate) fn open(
         rebuild_all(&core, &mut partitions, &mut summary)?;
     }
     cut_short_logs(&partitions, &short, &mut summary)?;
+    let dirty: Vec<Arc<PartitionLog>> = core.dirty.hold().clone();
+    for partition in dirty.iter().chain(&long) {
+        partition.tidy()?;
+    }
     if had_journal {
         settle(&core, &files)?;
     }
@@ -95,13 +100,20 @@ pub(crate) fn open(
     Ok((core, summary))
 }
 
-/// Partitions whose last segment has fewer bytes than the checkpoint says, and where their logs end by it. Only the
-/// files' lengths are looked at.
-fn short_logs(partitions: &Partitions) -> Vec<(PartitionKey, i64)> {
-    let short = partitions.values().filter(|p| p.is_short());
-    let mut short: Vec<_> = short.map(|p| (p.key(), p.log_end_offset())).collect();
+/// Partitions whose last segment has fewer bytes than the checkpoint says, with where their logs end by it; and those
+/// whose last segment has more. Only the files' lengths are looked at.
+#[allow(clippy::type_complexity, reason = "one caller, which takes it apart")]
+fn odd_logs(partitions: &Partitions) -> (Vec<(PartitionKey, i64)>, Vec<Arc<PartitionLog>>) {
+    let (mut short, mut long) = (Vec::new(), Vec::new());
+    for partition in partitions.values() {
+        match partition.compare_length() {
+            Ordering::Less => short.push((partition.key(), partition.log_end_offset())),
+            Ordering::Equal => {}
+            Ordering::Greater => long.push(partition.clone()),
+        }
+    }
     short.sort_unstable();
-    short
+    (short, long)
 }
 
 /// A file that lost its end: the log ends with it, where nothing came after that.
@@ -202,7 +214,7 @@ fn settle(core: &Arc<Core>, files: &[u64]) -> Result<(), LogError> {
         .collect();
     core.tails.hold().push_back(TailGroup { progress });
     let bytes = files.iter().filter_map(|f| core.disk.file_len(&core.journal_path(*f)).ok()).sum();
-    core.replay_since_checkpoint.store(bytes, Ordering::Relaxed);
+    core.replay_since_checkpoint.store(bytes, Relaxed);
     Ok(())
 }
 

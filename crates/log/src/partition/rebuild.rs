@@ -13,19 +13,35 @@ use crate::index::{self, IndexCursor};
 use crate::segment::{ScanFault, Scanner, Sealed, index_name, parse_log_name};
 
 impl PartitionLog {
-    /// True if the last segment's file has fewer bytes than it should, or is missing.
-    pub(crate) fn is_short(&self) -> bool {
+    /// How many bytes the last stored segment's file has compared with those that it should have.
+    pub(crate) fn compare_length(&self) -> std::cmp::Ordering {
         let (segment, position) = {
             let state = self.lock();
             (state.stored.segment, state.stored.position)
         };
-        if position == 0 {
-            return false;
-        }
         match self.core.disk.file_len(&self.segment_path(segment)) {
-            Ok(length) => length < position,
-            Err(e) => e.kind() == io::ErrorKind::NotFound,
+            Ok(length) => length.cmp(&position),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0.cmp(&position),
+            Err(_) => std::cmp::Ordering::Equal,
         }
+    }
+
+    /// Removes what lies behind the log's end: an earlier run wrote it, and it was lost or taken back. Should the checkpoint
+    /// be lost one day, it must not pass for a part of the log.
+    pub(crate) fn tidy(&self) -> Result<(), LogError> {
+        let (segment, position) = {
+            let state = self.lock();
+            if state.deleted || state.offline.is_some() {
+                return Ok(());
+            }
+            (state.active.segment, state.active.position)
+        };
+        let path = self.segment_path(segment);
+        if self.core.disk.file_len(&path).is_ok_and(|length| length > position) {
+            self.cut_segment(segment, position).map_err(LogError::io("cut", path))?;
+            self.lock().note_dirty_segment(segment);
+        }
+        self.remove_stale(segment, i64::MAX).map_err(LogError::io("remove old segments in", self.dir()))
     }
 
     /// Reads all segments, checking every batch. `journalled` says that the journal told how the log ends. Gives what

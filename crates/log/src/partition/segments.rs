@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::read::ATTEMPTS;
 use super::{PartitionLog, State};
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::LogError;
@@ -89,8 +90,9 @@ impl PartitionLog {
             }
         }
         if removed {
-            // That they are gone is to be flushed with the next segment's name.
-            self.lock().new_segments.push(next);
+            // That they are gone is to be flushed with a segment's name.
+            let segment = if next == i64::MAX { before } else { next };
+            self.lock().new_segments.push(segment);
         }
         Ok(())
     }
@@ -171,18 +173,18 @@ impl PartitionLog {
         ask: impl Fn(&Index<'_>) -> Result<T, IndexFault>,
     ) -> Result<T, LogError> {
         let path = self.dir().join(index_name(segment.base));
-        for attempt in 0..2 {
-            let asked = self.try_index(segment, &ask);
-            match asked {
+        for _ in 0..ATTEMPTS {
+            match self.try_index(segment, &ask) {
                 Ok(answer) => return Ok(answer),
                 Err(IndexFault::Io(e)) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(LogError::io("read", &path)(e));
                 }
-                Err(_) if attempt == 0 => self.rebuild_index(segment)?,
-                Err(_) => {}
+                // It may be bad, or the segment was exchanged for another since the caller looked.
+                Err(_) => self.rebuild_index(segment.base)?,
             }
         }
-        Err(LogError::Damaged { path, position: 0, what: "the index can't be made again".to_owned() })
+        let source = io::Error::new(io::ErrorKind::InvalidData, "it does not match its segment");
+        Err(LogError::Io { action: "use", path, source })
     }
 
     fn try_index<T>(
@@ -191,56 +193,55 @@ impl PartitionLog {
         ask: impl Fn(&Index<'_>) -> Result<T, IndexFault>,
     ) -> Result<T, IndexFault> {
         // The index may have been made again, or the segment sealed, since the caller looked.
-        let (sealed, count) = {
+        let (active, sealed) = {
             let state = self.lock();
-            let sealed = segment.sealed || state.stored.segment != segment.base;
-            (sealed, if sealed { 0 } else { state.stored.index.count })
+            let active = (state.stored.segment == segment.base).then_some(state.stored.index.count);
+            (active, state.sealed.iter().find(|s| s.base == segment.base).map(|s| s.size))
         };
-        if !sealed && count == 0 {
+        if active == Some(0) {
             return ask(&Index::new(&crate::disk::NoFile, segment.base, 0));
         }
         let file = self.index_file(segment.base, OpenMode::Read).map_err(IndexFault::Io)?;
-        let count = if sealed {
-            let count = file.len().map_err(IndexFault::Io)? / ENTRY_SIZE;
-            // A sealed segment's index ends with the segment's end.
-            let last = Index::new(&*file, segment.base, count).last()?;
-            if last.is_none_or(|e| e.position < segment.size) {
-                return Err(IndexFault::Bad);
-            }
-            count
-        } else {
-            count
-        };
-        ask(&Index::new(&*file, segment.base, count))
+        if let Some(count) = active {
+            return ask(&Index::new(&*file, segment.base, count));
+        }
+        let count = file.len().map_err(IndexFault::Io)? / ENTRY_SIZE;
+        let index = Index::new(&*file, segment.base, count);
+        // A sealed segment's index ends with the segment's end.
+        if index.last()?.map(|e| e.position) != sealed {
+            return Err(IndexFault::Bad);
+        }
+        ask(&index)
     }
 
-    /// Makes a segment's index again from the segment.
-    pub(crate) fn rebuild_index(&self, segment: &StoredSegment) -> Result<(), LogError> {
+    /// Makes a segment's index again from the segment, if it is still a part of the log.
+    fn rebuild_index(&self, base: i64) -> Result<(), LogError> {
         let _io = self.lock_io();
-        let path = self.segment_path(segment.base);
-        let (interval, still) = {
+        let path = self.segment_path(base);
+        let (size, sealed, interval) = {
             let state = self.lock();
-            let same = if segment.sealed {
-                state.sealed.iter().any(|s| s.base == segment.base && s.size == segment.size)
+            let interval = state.options.index_interval_bytes;
+            if state.stored.segment == base {
+                (state.stored.position, false, interval)
             } else {
-                state.stored.segment == segment.base && state.stored.position >= segment.size
-            };
-            (state.options.index_interval_bytes, same.then_some(state.stored))
+                match state.sealed.iter().find(|s| s.base == base) {
+                    Some(found) => (found.size, true, interval),
+                    None => return Ok(()),
+                }
+            }
         };
-        // Somebody else changed the segment meanwhile: the next attempt sees that.
-        let Some(stored) = still else { return Ok(()) };
-        let size = if segment.sealed { segment.size } else { stored.position };
         tracing::warn!("making the index of {} again", path.display());
-        let log = self.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
-        let (bytes, cursor) = index::rebuild(&*log, segment.base, size, interval, segment.sealed)
+        let log = self.segment_file(base, OpenMode::Read).map_err(LogError::io("open", &path))?;
+        let (bytes, cursor) = index::rebuild(&*log, base, size, interval, sealed)
             .map_err(|fault| self.damage(fault.into_error(&path)))?;
-        let index_path = self.dir().join(index_name(segment.base));
+        let index_path = self.dir().join(index_name(base));
         let written = self
-            .index_file(segment.base, OpenMode::Create)
+            .index_file(base, OpenMode::Create)
             .and_then(|file| index::write(&*file, &bytes))
             .map_err(LogError::io("write", index_path));
-        let mut state = self.lock();
-        if !segment.sealed && state.stored.segment == segment.base {
+        if !sealed {
+            // Under the I/O lock nobody else moves it on.
+            let mut state = self.lock();
             state.stored.index = cursor;
             state.stored.reindex = false;
         }
@@ -270,9 +271,9 @@ impl PartitionLog {
             if !state.stored.reindex {
                 return Ok(());
             }
-            state.stored_active()
+            state.stored.segment
         };
-        match self.rebuild_index(&segment) {
+        match self.rebuild_index(segment) {
             Err(LogError::Damaged { .. }) | Ok(()) => Ok(()),
             Err(e) => Err(e),
         }

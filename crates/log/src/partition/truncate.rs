@@ -63,19 +63,19 @@ impl PartitionLog {
     /// Where the log has to be cut so that nothing at `end` or above is left. All of it is written.
     fn find_cut(&self, end: i64) -> Result<Cut, LogError> {
         self.ensure_listed_locked()?;
-        let (first_in_memory, segments) = {
+        let segments = {
             let state = self.lock();
-            let first = state.tail.front().map(|b| (b.base_offset, b.segment, b.position));
+            let in_memory = state.tail.front().is_some_and(|first| first.base_offset <= end);
             let found = state.tail.iter().find(|b| b.last_offset >= end);
-            if let Some(batch) = found.filter(|_| first.is_some_and(|(base, ..)| base <= end)) {
+            if let Some(batch) = found.filter(|_| in_memory) {
                 let (segment, position) = (batch.segment, batch.position);
                 return Ok(Cut { end: end.min(batch.base_offset), segment, position });
             }
             let mut segments: Vec<(i64, u64)> = state.sealed.iter().map(|s| (s.base, s.size)).collect();
             segments.push((state.stored.segment, state.stored.position));
-            (first, segments)
+            segments
         };
-        let after = segments.partition_point(|(base, _)| *base < end);
+        let after = segments.partition_point(|(base, _)| *base <= end);
         let Some((base, size)) = segments.get(after.saturating_sub(1)).copied() else {
             return Ok(Cut { end, segment: end, position: 0 });
         };
@@ -92,9 +92,7 @@ impl PartitionLog {
             }
         }
         // The end falls into a gap that compaction left, behind the segment's last batch.
-        let (segment, position) =
-            first_in_memory.map_or((base, size), |(_, segment, position)| (segment, position));
-        Ok(Cut { end, segment, position })
+        Ok(Cut { end, segment: base, position: size })
     }
 
     /// Takes what lies behind a cut out of the log. Gives the segments whose files no longer belong to it. The caller holds
@@ -127,9 +125,7 @@ impl PartitionLog {
         let sealed_bytes = sealed.iter().map(|s| s.size).sum();
         let mut state = self.lock();
         state.dirty_segments.retain(|s| !gone.contains(s));
-        if cut.position > 0 {
-            state.note_dirty_segment(cut.segment);
-        }
+        state.note_dirty_segment(cut.segment);
         state.sealed = sealed;
         state.stored = Stored {
             end: cut.end,
