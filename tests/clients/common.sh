@@ -140,13 +140,3 @@ install_java_packages() {
   echo "$suite: installing packages into $packages"
   maven test "$@" -Dtest=None -Dsurefire.failIfNoSpecifiedTests=false
 }
-
-# cargo_tests   compiles and runs the suite's crate, which is a workspace of its own.
-cargo_tests() {
-  need cargo "Rust"
-  export CARGO_TARGET_DIR=$work/target
-  cd "$here"
-  echo "$suite: compiling"
-  cargo --quiet test --locked --no-run || die "cargo test --no-run failed"
-  counted '^test .* ok$' '^test .* FAILED$' cargo --quiet test --locked -- --format pretty --test-threads 1 "$@"
-}
