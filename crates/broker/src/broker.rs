@@ -11,7 +11,9 @@ use bytes::Bytes;
 use chronik_base::{Clock, NodeId};
 use chronik_config::{Flush, NodeConfig, Settings};
 use chronik_log::disk::OsDisk;
-use chronik_log::{DataDir, FlushMode, LogManager, LogOptions, RecoverySummary, StorageState};
+use chronik_log::{
+    CleanerOptions, DataDir, FlushMode, LogManager, LogOptions, RecoverySummary, StorageState,
+};
 use tokio::sync::Notify;
 
 use crate::completions::Completions;
@@ -119,6 +121,12 @@ impl Broker {
         };
         let (log, recovery) =
             LogManager::open(data_dir, Arc::new(OsDisk), clock.clone(), log_options, completions.clone())?;
+        log.set_cleaner(CleanerOptions {
+            enabled: config.log_cleaner_enable,
+            backoff_ms: config.log_cleaner_backoff_ms,
+            dedupe_buffer_bytes: config.log_cleaner_dedupe_buffer_size,
+            io_bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
+        });
         let registration = Registration {
             node_id: config.node_id,
             rack: config.broker_rack.clone(),
