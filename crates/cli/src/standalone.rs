@@ -81,6 +81,9 @@ fn start(args: &SettingArgs, matches: &ArgMatches) -> Result<ExitCode, StartErro
         setting_flags::load(args, matches).map_err(|error| StartError::Config(error.to_string()))?;
     let config = NodeConfig::from_settings(&settings);
     log_to_stderr(&config.log_level)?;
+    if !settings.ignored_variables().is_empty() {
+        tracing::warn!("not settings, and ignored: {}", settings.ignored_variables().join(", "));
+    }
     let runtime = runtime(config.worker_threads)?;
     let result = runtime.block_on(serve(settings, &config));
     // What still runs after a second signal must not be waited for.

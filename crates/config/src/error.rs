@@ -3,7 +3,7 @@
 use crate::node;
 use crate::setting::{Setting, VARIABLE_PREFIX};
 use crate::settings::Source;
-use crate::suggest::nearest;
+use crate::suggest::{nearest, nearest_within};
 use crate::topic;
 use crate::value::Value;
 
@@ -60,13 +60,15 @@ impl ConfigError {
         Self(format!("there is no flag --{flag}{}", suggestion(near.map(|near| format!("--{near}")))))
     }
 
-    pub(crate) fn unknown_variable(variable: &str) -> Self {
+    /// For a variable that is no setting's; `None` if none is near enough to be meant.
+    pub(crate) fn misspelt_variable(variable: &str) -> Option<Self> {
+        let name = variable.strip_prefix(VARIABLE_PREFIX)?;
         let variables: Vec<String> = node::settings().iter().map(Setting::variable).collect();
-        let near = nearest(variable, variables.iter().map(String::as_str));
-        Self(format!(
-            "the environment variable {variable} is not a setting, and variables that begin with {VARIABLE_PREFIX} must be{}",
-            suggestion(near.map(str::to_owned))
-        ))
+        let names = variables.iter().filter_map(|known| known.strip_prefix(VARIABLE_PREFIX));
+        let near = nearest_within((name.len() / 4).max(2), name, names)?;
+        Some(Self(format!(
+            "the environment variable {variable} is not a setting (did you mean {VARIABLE_PREFIX}{near}?)"
+        )))
     }
 
     pub(crate) fn bad_value(setting: &Setting, text: &str, source: &Source, problem: &str) -> Self {

@@ -69,6 +69,7 @@ pub struct Layer {
 pub struct Settings {
     /// In the order of [`settings`]; of each, the layers by precedence.
     layers: Vec<Vec<Layer>>,
+    ignored_variables: Vec<String>,
 }
 
 impl Settings {
@@ -83,7 +84,7 @@ impl Settings {
                 default.into_iter().flatten().map(|value| Layer { source: Source::Default, value }).collect()
             })
             .collect();
-        Self { layers }
+        Self { layers, ignored_variables: Vec::new() }
     }
 
     /// Puts the sources one over the other. All that is wrong is reported at once.
@@ -103,7 +104,10 @@ impl Settings {
             }
             match settings().iter().find(|setting| setting.variable() == *variable) {
                 Some(setting) => loaded.read(setting, text, Source::Environment, &mut errors),
-                None => errors.push(ConfigError::unknown_variable(variable)),
+                None => match ConfigError::misspelt_variable(variable) {
+                    Some(error) => errors.push(error),
+                    None => loaded.ignored_variables.push(variable.clone()),
+                },
             }
         }
         if let Some((path, text)) = &sources.file {
@@ -114,6 +118,12 @@ impl Settings {
         }
         errors.extend(loaded.at_odds());
         if errors.is_empty() { Ok(loaded) } else { Err(ConfigErrors(errors)) }
+    }
+
+    /// Environment variables that begin like settings and resemble none. They are not errors, because others put such
+    /// variables there, too: Kubernetes does for a service that is called chronik.
+    pub fn ignored_variables(&self) -> &[String] {
+        &self.ignored_variables
     }
 
     /// Settings given as flags: for tests and tools.
@@ -288,6 +298,10 @@ mod tests {
         );
         assert_eq!(errors(&[("lisen", "x")], &[], ""), "there is no flag --lisen (did you mean --listen?)");
         assert!(errors(&[], &[("CHRONIK_DATADIR", "x")], "").contains("did you mean CHRONIK_DATA_DIR?"));
+        let others =
+            [("CHRONIK_SERVICE_HOST", "10.0.0.1"), ("CHRONIK_BIN", "x"), ("CHRONIK_CLIENTS_DIR", "x")];
+        let loaded = Settings::load(&sources(&[], &others, "")).unwrap();
+        assert_eq!(loaded.ignored_variables(), others.map(|(name, _)| name));
         assert!(
             errors(&[], &[], "retention.ms = 5").contains("the node's default of it is log.retention.ms")
         );

@@ -2,7 +2,15 @@
 
 /// The name in `known` nearest to `name`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.len() / 3).max(2);
+    nearest_within((name.len() / 3).max(2), name, known)
+}
+
+/// The name in `known` nearest to `name`, if at most `limit` characters differ.
+pub(crate) fn nearest_within<'a>(
+    limit: usize,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
