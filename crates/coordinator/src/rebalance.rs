@@ -11,6 +11,10 @@ use crate::group::{Group, GroupState, InitialDelay};
 use crate::response::{JoinGroupMember, JoinGroupResponse};
 use crate::timers::Timer;
 
+/// While only absent static members are left, a rebalance looks for them at most so often, in milliseconds: their rebalance
+/// timeout may be next to nothing, and their sessions long.
+const ABSENT_MEMBERS_WAIT_MIN_MS: u64 = 1_000;
+
 /// Somebody joined or changed: begins a rebalance, or ends it if it was the last one that was missing.
 pub(crate) fn begin_or_complete(group: &mut Group, ctx: &mut Context) {
     match group.state {
@@ -144,7 +148,7 @@ fn complete(group: &mut Group, ctx: &mut Context) {
     }
     if group.size() > 0 && !group.elect_joined_leader() {
         // Only static members are left, and none of them has come yet.
-        let timeout = group.rebalance_timeout_ms().max(1);
+        let timeout = group.rebalance_timeout_ms().max(ABSENT_MEMBERS_WAIT_MIN_MS);
         set_join_timer(group, ctx, timeout);
         return;
     }
