@@ -124,8 +124,9 @@ fn cut_short_logs(
 ) -> Result<(), LogError> {
     for (key, end) in short {
         let Some(partition) = partitions.get(key) else { continue };
-        // Retention may have removed the segment since, or a cut made it shorter on purpose.
-        if partition.log_start_offset() >= *end || partition.log_end_offset() < *end {
+        // Retention may have removed the segment since, or a cut made it shorter on purpose, also where the log grew again.
+        let cut = partition.lock().files_cut;
+        if cut || partition.log_start_offset() >= *end || partition.log_end_offset() < *end {
             continue;
         }
         if partition.log_end_offset() != *end {

@@ -83,6 +83,9 @@ pub(crate) struct State {
     pub(crate) deleted: bool,
     /// The log is being cut: appends have to wait for the end of it.
     pub(crate) cutting: bool,
+    /// The log's files were cut since the node started, in a replay or later: what a checkpoint said of their lengths
+    /// before no longer holds.
+    pub(crate) files_cut: bool,
     /// Offset that the next record gets.
     pub(crate) end: i64,
     pub(crate) active: Active,
@@ -121,6 +124,7 @@ impl State {
             offline: None,
             deleted: false,
             cutting: false,
+            files_cut: false,
             end: start,
             active: Active { segment: start, position: 0, created_ms: 0 },
             producers: Producers::default(),

@@ -126,6 +126,7 @@ impl PartitionLog {
         let mut state = self.lock();
         state.dirty_segments.retain(|s| !gone.contains(s));
         state.note_dirty_segment(cut.segment);
+        state.files_cut = true;
         state.sealed = sealed;
         state.stored = Stored {
             end: cut.end,
