@@ -6,8 +6,10 @@ mod chunk;
 mod clock;
 mod error_code;
 mod ids;
+mod transport;
 
 pub use chunk::{Chunk, FileRange};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use error_code::ErrorCode;
 pub use ids::{NodeId, TopicId, TopicPartition, Uuid, UuidParseError};
+pub use transport::{BoxFuture, CallError, Transport};

@@ -88,6 +88,9 @@ pub(crate) struct Core {
     /// What a start after a kill would read again: the journal, and the batches that went straight to their segments,
     /// which count less (see the writer) because they are only checked.
     pub(crate) replay_since_checkpoint: AtomicU64,
+    /// The journal that was found at the start is torn, and no checkpoint covers it yet: what is said of how far the
+    /// journal is flushed would turn the torn place into damage for the next start.
+    pub(crate) torn_behind: AtomicBool,
     /// Somebody was told that there is pressure.
     pub(crate) pressed: AtomicBool,
     pub(crate) keeper: Mutex<KeeperSignals>,
@@ -128,6 +131,7 @@ impl Core {
             unspilled: AtomicU64::new(0),
             tail_bytes: AtomicU64::new(0),
             replay_since_checkpoint: AtomicU64::new(0),
+            torn_behind: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
             keeper: Mutex::default(),
             keeper_wake: Condvar::new(),

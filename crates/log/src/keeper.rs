@@ -146,6 +146,7 @@ impl Core {
             return Err(e);
         }
         count(&self.counters.checkpoints, 1);
+        self.torn_behind.store(false, Ordering::Relaxed);
         self.remove_journals(replay_from);
         for key in deleted {
             // Under its own name it is there only if the last run ended before it was renamed.

@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     Truncate,
     /// The partition is deleted.
     Delete,
-    /// The journal up to this place has been flushed.
+    /// The journal up to a place has been flushed; in place of a partition's number, it says how many files back that is.
     Flushed,
 }
 

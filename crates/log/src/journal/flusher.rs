@@ -144,7 +144,7 @@ impl Flush {
         true
     }
 
-    /// Where the journal is flushed up to.
+    /// Where the journal is flushed up to: this file up to here, and those before it whole.
     pub(crate) fn journal_flushed(&self) -> JournalPosition {
         self.inner.hold().flushed_at
     }
@@ -223,10 +223,14 @@ impl Flush {
         }
     }
 
-    fn finish(&self, flushed: &Unflushed) {
+    /// What was taken is as safe as it is meant to be: on the disk, or (`synced` is false) with the operating system alone,
+    /// of which the journal must not say that it was flushed.
+    fn finish(&self, flushed: &Unflushed, synced: bool) {
         let mut inner = self.inner.hold();
         inner.flushed = inner.flushed.max(flushed.sequence);
-        inner.flushed_at = flushed.end;
+        if synced {
+            inner.flushed_at = flushed.end;
+        }
         self.flushed.store(inner.flushed, Ordering::SeqCst);
         self.done.notify_all();
     }
@@ -239,7 +243,7 @@ impl Core {
         let now = move || clock.monotonic_ms();
         while let Some(unflushed) = self.flush.take(self.options.flush_ms.max(1), &now) {
             if self.flush_mode() == FlushMode::Os {
-                self.flush.finish(&unflushed);
+                self.flush.finish(&unflushed, false);
                 continue;
             }
             let began = Instant::now();
@@ -259,7 +263,7 @@ impl Core {
             for (partition, end) in &unflushed.progress {
                 partition.note_flushed(*end);
             }
-            self.flush.finish(&unflushed);
+            self.flush.finish(&unflushed, true);
             self.listener.on_flushed(&unflushed.progress);
             // Those who wait for the next flush only left the writer asleep meanwhile, and no time is lost in waking it.
             self.write_queued();

@@ -248,7 +248,8 @@ impl<'a> Replay<'a> {
             }
             Kind::Flushed => {
                 let position = number().map_or(0, |n| n.max(0) as u64);
-                self.flushed = self.flushed.max(JournalPosition { file: end.file, position });
+                let file = end.file.saturating_sub(u64::from(slot));
+                self.flushed = self.flushed.max(JournalPosition { file, position });
                 return Ok(());
             }
             _ => {}

@@ -24,7 +24,7 @@ const DIRECT_WEIGHT: u64 = 2;
 pub(crate) struct Journal {
     file: Option<Arc<dyn DiskFile>>,
     at: JournalPosition,
-    /// What the file says was flushed.
+    /// What the file says was flushed; nothing at its beginning, wherever that was in the files before.
     noted_flush: JournalPosition,
     /// Space is reserved up to here.
     allocated: u64,
@@ -157,14 +157,19 @@ impl Core {
         }
         let Some(file) = journal.file.clone() else { return Ok(0) };
         let mut slices = Vec::with_capacity(group.chunks.len() + 1);
-        // What was flushed so far is noted with the next write: it tells damage from a torn end.
+        // What was flushed so far is noted with the next write: it tells damage from a torn end. It may be in a file before
+        // this one, of which the rest is not flushed yet.
         let flushed = self.flush.journal_flushed();
         let mut mark = [0; ENTRY_HEADER + 8];
         let mut before = 0;
-        if flushed > journal.noted_flush {
-            let place = if flushed.file == group.file { flushed.position } else { 0 };
-            let payload = place.to_le_bytes();
-            mark[..ENTRY_HEADER].copy_from_slice(&encode_header(group.file, Kind::Flushed, 0, 8, &payload));
+        let files_back = u32::try_from(group.file.saturating_sub(flushed.file));
+        if flushed > journal.noted_flush
+            && let Ok(files_back) = files_back
+            && !self.torn_behind.load(Ordering::Relaxed)
+        {
+            let payload = flushed.position.to_le_bytes();
+            let header = encode_header(group.file, Kind::Flushed, files_back, 8, &payload);
+            mark[..ENTRY_HEADER].copy_from_slice(&header);
             mark[ENTRY_HEADER..].copy_from_slice(&payload);
             before = mark.len() as u64;
             slices.push(IoSlice::new(&mark));

@@ -1,0 +1,1 @@
+//! Connections between nodes: one for each direction of a pair, on the one port.

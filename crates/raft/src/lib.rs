@@ -1,0 +1,1 @@
+//! The metadata quorum on an existing Raft library.

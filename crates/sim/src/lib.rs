@@ -1,0 +1,1 @@
+//! A cluster of the state machines in a deterministic simulation.
