@@ -29,6 +29,8 @@ struct Fault {
     at: JournalPosition,
     /// The partition, if that is known; else whatever was there.
     partition: Option<Arc<PartitionLog>>,
+    /// For an entry that doesn't continue its log: the end of the one before. What is missing was somewhere in between.
+    since: Option<JournalPosition>,
     what: String,
 }
 
@@ -225,7 +227,7 @@ impl<'a> Replay<'a> {
 
     fn fault(&mut self, file: u64, position: u64, partition: Option<Arc<PartitionLog>>, what: &str) {
         let at = JournalPosition { file, position };
-        self.faults.push(Fault { at, partition, what: what.to_owned() });
+        self.faults.push(Fault { at, partition, since: None, what: what.to_owned() });
     }
 
     fn entry(
@@ -333,7 +335,7 @@ impl<'a> Replay<'a> {
         }
         if d.end_offset > end {
             let what = format!("its log goes on at offset {} where it ended at {end}", d.end_offset);
-            self.give_up(&partition, at, &what);
+            self.misses(&partition, at, &what);
         } else {
             self.cut.remove(&d.key);
             partition.replay_log_start(d.log_start);
@@ -347,6 +349,15 @@ impl<'a> Replay<'a> {
         self.fault(at.file, at.position, Some(partition.clone()), what);
     }
 
+    /// An entry doesn't continue its log: one before it is missing.
+    fn misses(&mut self, partition: &Arc<PartitionLog>, at: JournalPosition, what: &str) {
+        self.give_up(partition, at, what);
+        let applied = partition.lock().applied;
+        if let Some(fault) = self.faults.last_mut() {
+            fault.since = Some(applied);
+        }
+    }
+
     /// True if a batch at `offset` continues the log.
     fn continues(&mut self, partition: &Arc<PartitionLog>, offset: i64, at: JournalPosition) -> bool {
         let end = partition.log_end_offset();
@@ -355,7 +366,7 @@ impl<'a> Replay<'a> {
             return true;
         }
         let what = format!("a batch begins at offset {offset} where the log ends at {end}");
-        self.give_up(partition, at, &what);
+        self.misses(partition, at, &what);
         false
     }
 
@@ -396,7 +407,7 @@ impl<'a> Replay<'a> {
             return;
         }
         if let Err(what) = partition.check_direct(&header, payload, roll) {
-            let fault = Fault { at, partition: Some(partition.clone()), what };
+            let fault = Fault { at, partition: Some(partition.clone()), since: None, what };
             let (segment, position) = partition.replay_place(&header, roll);
             let cut = Cut { end: header.base_offset, segment, position };
             let suspects = self.suspects.entry(partition.key()).or_default();
@@ -462,12 +473,18 @@ impl<'a> Replay<'a> {
         let mut damaged = Vec::new();
         let mut faults = std::mem::take(&mut self.faults);
         faults.sort_by_key(|f| f.at);
+        // Places that had been flushed, and of which nobody can say whose they were.
+        let unclaimed: Vec<JournalPosition> =
+            faults.iter().filter(|f| f.partition.is_none() && f.at < self.flushed).map(|f| f.at).collect();
         for fault in faults {
-            let path = self.core.journal_path(fault.at.file);
-            let place = format!("{} at byte {}", path.display(), fault.at.position);
-            let was_flushed = fault.at < self.flushed;
-            if was_flushed && damaged.last() != Some(&fault.at.file) {
-                damaged.push(fault.at.file);
+            let missing = fault
+                .since
+                .and_then(|since| unclaimed.iter().find(|at| since <= **at && **at < fault.at).copied());
+            let at = missing.unwrap_or(fault.at);
+            let place = format!("{} at byte {}", self.core.journal_path(at.file).display(), at.position);
+            let was_flushed = at < self.flushed;
+            if was_flushed && !damaged.contains(&at.file) {
+                damaged.push(at.file);
             }
             match fault.partition {
                 Some(partition) if was_flushed => {
