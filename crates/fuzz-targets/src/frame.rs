@@ -16,6 +16,7 @@ use chronik_protocol::{
 macro_rules! with_each_request {
     ($call:ident) => {
         $call!(
+            add_raft_voter::AddRaftVoterRequest,
             alter_configs::AlterConfigsRequest,
             alter_partition_reassignments::AlterPartitionReassignmentsRequest,
             api_versions::ApiVersionsRequest,
@@ -48,9 +49,11 @@ macro_rules! with_each_request {
             offset_fetch::OffsetFetchRequest,
             offset_for_leader_epoch::OffsetForLeaderEpochRequest,
             produce::ProduceRequest,
+            remove_raft_voter::RemoveRaftVoterRequest,
             sasl_authenticate::SaslAuthenticateRequest,
             sasl_handshake::SaslHandshakeRequest,
             sync_group::SyncGroupRequest,
+            unregister_broker::UnregisterBrokerRequest,
         );
     };
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::ApiKey;
 
+pub mod add_raft_voter;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
@@ -38,13 +39,16 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod remove_raft_voter;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;
+pub mod unregister_broker;
 
 /// Versions of an API that can be decoded and encoded here, if any.
 pub(crate) const fn codec_versions(key: ApiKey) -> Option<RangeInclusive<i16>> {
     Some(match key {
+        ApiKey::AddRaftVoter => 0..=1,
         ApiKey::AlterConfigs => 0..=2,
         ApiKey::AlterPartitionReassignments => 0..=1,
         ApiKey::ApiVersions => 0..=5,
@@ -77,9 +81,11 @@ pub(crate) const fn codec_versions(key: ApiKey) -> Option<RangeInclusive<i16>> {
         ApiKey::OffsetFetch => 1..=10,
         ApiKey::OffsetForLeaderEpoch => 2..=4,
         ApiKey::Produce => 3..=13,
+        ApiKey::RemoveRaftVoter => 0..=0,
         ApiKey::SaslAuthenticate => 0..=2,
         ApiKey::SaslHandshake => 0..=1,
         ApiKey::SyncGroup => 0..=5,
+        ApiKey::UnregisterBroker => 0..=0,
         _ => return None,
     })
 }

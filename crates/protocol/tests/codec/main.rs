@@ -105,7 +105,10 @@ fn cases() -> Vec<Case> {
         describe_quorum DescribeQuorumRequest DescribeQuorumResponse;
         describe_cluster DescribeClusterRequest DescribeClusterResponse;
         describe_producers DescribeProducersRequest DescribeProducersResponse;
+        unregister_broker UnregisterBrokerRequest UnregisterBrokerResponse;
         describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+        add_raft_voter AddRaftVoterRequest AddRaftVoterResponse;
+        remove_raft_voter RemoveRaftVoterRequest RemoveRaftVoterResponse;
         consumer_protocol ConsumerProtocolSubscription ConsumerProtocolAssignment;
     }
 }
