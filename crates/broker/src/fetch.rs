@@ -123,7 +123,7 @@ impl Fetch {
             }
             TopicRef::Id(id) => self.broker.topics.by_id(*id).ok_or(ErrorCode::UnknownTopicId)?,
         };
-        topic.partition(reference.partition).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+        topic.replica(reference.partition).cloned()
     }
 
     /// Reads one partition; gives its part and the bytes of records in it.

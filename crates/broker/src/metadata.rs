@@ -19,7 +19,7 @@ use crate::assignment::automatic;
 use crate::partition::Partition;
 use crate::produce_wait::Wakers;
 use crate::topic_settings::TopicSettings;
-use crate::topics::Topic;
+use crate::topics::{Topic, is_internal};
 use crate::{Broker, BrokerError, ConnectionContext, random};
 
 /// Why the metadata can't be used.
@@ -208,8 +208,8 @@ impl Broker {
         let name = known.as_ref().map_or_else(|| Str::from(&*topic.name), |known| known.name.clone());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (index, partition) in topic.partitions.iter() {
-            if let Some(served) = known.as_ref().and_then(|known| known.partition(index)) {
-                partitions.push(served.clone());
+            if let Some(served) = known.as_ref().and_then(|known| known.hosted(index)) {
+                partitions.push(Some(served.clone()));
                 continue;
             }
             let key = PartitionKey { topic_id: topic.id, partition: index };
@@ -221,9 +221,13 @@ impl Broker {
                 log.flushed_offset(),
                 settings.min_insync_replicas,
             );
-            partitions.push(Partition::new(name.clone(), index, log, settings.clone(), leader));
+            partitions.push(Some(Partition::new(name.clone(), index, log, settings.clone(), leader)));
         }
+        let is_internal = is_internal(&name);
         self.topics.put(Topic::new(name, topic.id, partitions));
+        if is_internal {
+            self.groups.refresh(self);
+        }
         Ok(())
     }
 
@@ -237,6 +241,9 @@ impl Broker {
             partition.on_deleted(&mut wakers);
         }
         wakers.wake_all();
+        if topic.is_internal() {
+            self.groups.refresh(self);
+        }
         self.groups.topic_deleted(self, &topic.name);
     }
 

@@ -120,9 +120,19 @@ impl Partition {
         self.high_watermark()
     }
 
-    /// The epoch in which this node leads the partition.
+    /// The partition's leader epoch, as far as this node knows.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch
+    }
+
+    /// True if this node leads the partition.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.led_epoch().is_some()
+    }
+
+    /// The epoch in which this node leads the partition, if it does.
+    pub(crate) fn led_epoch(&self) -> Option<i32> {
+        Some(self.leader_epoch)
     }
 
     /// What the leader epoch in a client's request means for it (KIP-320); -1 is "don't check".
@@ -141,20 +151,26 @@ impl Partition {
     }
 
     /// Appends a validated batch. `share` is settled once the acknowledgement that `acks` asks for is there; at once where
-    /// it already is, or where the append is refused (with that error).
+    /// it already is, or where the append is refused (with that error). With `epoch`, only while this node leads in that epoch.
     pub(crate) fn append(
         &self,
         batch: Bytes,
         acks: Acks,
+        epoch: Option<i32>,
         share: ProduceShare,
         time: AppendTime,
     ) -> Result<Appended, PartitionAppendError> {
         // The log hears of its writes through the same lock, so an append is never acknowledged or failed before its
         // waiter is in the queue.
         let mut leader = self.leader.hold();
-        let appended = if acks == Acks::All { leader.check_in_sync() } else { Ok(()) }
-            .map_err(PartitionAppendError::from)
-            .and_then(|()| Ok(self.log.append_leader(batch, leader.epoch(), time.wall_ms)?));
+        let fenced = epoch.filter(|epoch| *epoch != leader.epoch());
+        let appended = match fenced {
+            Some(found) => Err(LeaderError::Fenced { found, current: leader.epoch() }),
+            None if acks == Acks::All => leader.check_in_sync(),
+            None => Ok(()),
+        }
+        .map_err(PartitionAppendError::from)
+        .and_then(|()| Ok(self.log.append_leader(batch, leader.epoch(), time.wall_ms)?));
         match &appended {
             Ok(appended) => {
                 let end = appended.last_offset + 1;

@@ -1,9 +1,9 @@
-//! The topics that this node serves, by name and by id.
+//! The topics of the cluster, by name and by id, with the partitions that this node has replicas of.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use chronik_base::TopicId;
+use chronik_base::{ErrorCode, TopicId};
 use chronik_protocol::Str;
 
 use crate::partition::Partition;
@@ -18,26 +18,58 @@ pub(crate) fn is_internal(name: &str) -> bool {
     name == OFFSETS_TOPIC
 }
 
-/// One topic. Replaced as a whole when partitions are added; the partitions themselves stay.
+/// One topic of the cluster. Replaced as a whole when partitions come to this node or leave it; the partitions themselves stay.
 pub(crate) struct Topic {
     pub(crate) name: Str,
     pub(crate) id: TopicId,
-    partitions: Vec<Arc<Partition>>,
+    /// By index; `None` where this node has no replica.
+    partitions: Vec<Option<Arc<Partition>>>,
 }
 
 impl Topic {
-    pub(crate) fn new(name: Str, id: TopicId, partitions: Vec<Arc<Partition>>) -> Self {
+    pub(crate) fn new(name: Str, id: TopicId, partitions: Vec<Option<Arc<Partition>>>) -> Self {
         Self { name, id, partitions }
     }
 
-    /// The partition with this index.
-    pub(crate) fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
-        self.partitions.get(usize::try_from(index).ok()?)
+    /// True if the topic has a partition with this index, here or elsewhere.
+    pub(crate) fn has_partition(&self, index: i32) -> bool {
+        usize::try_from(index).is_ok_and(|index| index < self.partitions.len())
     }
 
-    /// All partitions, by index.
-    pub(crate) fn partitions(&self) -> &[Arc<Partition>] {
-        &self.partitions
+    /// The partition with this index, if this node has a replica of it.
+    pub(crate) fn hosted(&self, index: i32) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index).ok()?)?.as_ref()
+    }
+
+    /// The partition with this index, of which this node must have a replica.
+    ///
+    /// # Errors
+    /// There is no such partition, or it is elsewhere.
+    pub(crate) fn replica(&self, index: i32) -> Result<&Arc<Partition>, ErrorCode> {
+        if !self.has_partition(index) {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        self.hosted(index).ok_or(ErrorCode::NotLeaderOrFollower)
+    }
+
+    /// The partition with this index, which this node must lead.
+    ///
+    /// # Errors
+    /// There is no such partition, or another node leads it.
+    pub(crate) fn led(&self, index: i32) -> Result<&Arc<Partition>, ErrorCode> {
+        self.replica(index).and_then(|partition| {
+            if partition.is_leader() { Ok(partition) } else { Err(ErrorCode::NotLeaderOrFollower) }
+        })
+    }
+
+    /// The partitions that this node has replicas of, by index.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.partitions.iter().flatten()
+    }
+
+    /// How many partitions the topic has in the cluster.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.partitions.len()
     }
 
     /// See [`is_internal`].
@@ -67,9 +99,9 @@ impl Topics {
         self.inner.shared().by_id.get(&id).cloned()
     }
 
-    /// The partition of a topic by name.
+    /// The partition of a topic by name, if this node has a replica of it.
     pub(crate) fn partition(&self, topic: &str, index: i32) -> Option<Arc<Partition>> {
-        self.by_name(topic)?.partition(index).cloned()
+        self.by_name(topic)?.hosted(index).cloned()
     }
 
     /// Every topic, in no order.
@@ -98,7 +130,7 @@ impl Topics {
     /// New settings for every partition of a topic.
     pub(crate) fn set_settings(&self, name: &str, settings: &Arc<TopicSettings>) {
         if let Some(topic) = self.by_name(name) {
-            topic.partitions.iter().for_each(|partition| partition.set_settings(settings.clone()));
+            topic.partitions().for_each(|partition| partition.set_settings(settings.clone()));
         }
     }
 }

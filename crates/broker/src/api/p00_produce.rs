@@ -50,7 +50,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
             let share = wait.share(slot);
             slot += 1;
             let partition = match &found {
-                Ok(topic) => topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition),
+                Ok(topic) => topic.led(data.index),
                 Err(error) => Err(*error),
             };
             answer.partition_responses.push(match partition {
@@ -135,7 +135,7 @@ fn append(
     };
     let (size, count) = (batch.size(), batch.count());
     let bytes = if batch.rewritten { batch.to_bytes(0, 0) } else { records };
-    match partition.append(bytes, acks, share, time) {
+    match partition.append(bytes, acks, None, share, time) {
         Ok(appended) => {
             call.broker.on_appended(partition, acks, size, count);
             PartitionProduceResponse {

@@ -57,7 +57,7 @@ fn unflushed(broker: &Broker, request: &ListOffsetsRequest) -> Vec<(Arc<Partitio
     for topic in &request.topics {
         let Some(found) = broker.topics.by_name(&topic.name) else { continue };
         let partitions = topic.partitions.iter().filter(|wanted| wanted.timestamp != EARLIEST);
-        for partition in partitions.filter_map(|wanted| found.partition(wanted.partition_index)) {
+        for partition in partitions.filter_map(|wanted| found.led(wanted.partition_index).ok()) {
             if partition.has_unflushed() {
                 waiting.push((partition.clone(), partition.log.written_offset()));
             }
@@ -71,11 +71,11 @@ fn answer(broker: &Broker, request: &ListOffsetsRequest, version: i16) -> ListOf
     let topics = request.topics.iter().map(|topic| {
         let found = broker.topics.by_name(&topic.name);
         let partitions = topic.partitions.iter().map(|wanted| {
-            let partition = found.as_ref().and_then(|found| found.partition(wanted.partition_index));
-            let answer = match partition {
-                Some(partition) => look_up(partition, wanted, read_committed, version),
-                None => Err(ErrorCode::UnknownTopicOrPartition),
-            };
+            let partition = found
+                .as_ref()
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(|found| found.led(wanted.partition_index));
+            let answer = partition.and_then(|partition| look_up(partition, wanted, read_committed, version));
             match answer {
                 Ok(place) => ListOffsetsPartitionResponse {
                     partition_index: wanted.partition_index,

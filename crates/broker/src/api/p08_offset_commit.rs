@@ -79,7 +79,7 @@ fn sort(
         let index = partition.partition_index;
         let error = match &found {
             None => Some(missing),
-            Some(topic) if topic.partition(index).is_none() => Some(ErrorCode::UnknownTopicOrPartition),
+            Some(topic) if !topic.has_partition(index) => Some(ErrorCode::UnknownTopicOrPartition),
             Some(_) => None,
         };
         answered.partitions.push((index, error));

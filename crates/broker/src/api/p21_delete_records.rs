@@ -47,7 +47,7 @@ fn unflushed(broker: &Broker, request: &DeleteRecordsRequest) -> Vec<(Arc<Partit
     for topic in &request.topics {
         let Some(found) = broker.topics.by_name(&topic.name) else { continue };
         for wanted in &topic.partitions {
-            let Some(partition) = found.partition(wanted.partition_index) else { continue };
+            let Ok(partition) = found.led(wanted.partition_index) else { continue };
             let written = partition.log.written_offset();
             let needed = if wanted.offset == HIGH_WATERMARK { written } else { wanted.offset.min(written) };
             if partition.has_unflushed() && partition.high_watermark() < needed {
@@ -62,11 +62,14 @@ fn answer(broker: &Broker, request: &DeleteRecordsRequest) -> DeleteRecordsRespo
     let topics = request.topics.iter().map(|topic| {
         let found = broker.topics.by_name(&topic.name);
         let partitions = topic.partitions.iter().map(|wanted| {
-            let partition = found.as_ref().and_then(|topic| topic.partition(wanted.partition_index));
+            let partition = found
+                .as_ref()
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(|topic| topic.led(wanted.partition_index));
             let outcome = match partition {
-                None => Err(ErrorCode::UnknownTopicOrPartition),
-                Some(_) if is_internal(&topic.name) => Err(ErrorCode::InvalidTopicException),
-                Some(partition) => delete(partition, wanted),
+                Err(error) => Err(error),
+                Ok(_) if is_internal(&topic.name) => Err(ErrorCode::InvalidTopicException),
+                Ok(partition) => delete(partition, wanted),
             };
             DeleteRecordsPartitionResult {
                 partition_index: wanted.partition_index,

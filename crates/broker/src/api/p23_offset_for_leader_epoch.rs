@@ -20,11 +20,11 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let topics = request.topics.into_iter().map(|topic| {
         let found = call.broker.topics.by_name(&topic.topic);
         let partitions = topic.partitions.iter().map(|wanted| {
-            let partition = found.as_ref().and_then(|found| found.partition(wanted.partition));
-            let outcome = match partition {
-                Some(partition) => end_of_epoch(partition, wanted),
-                None => Err(ErrorCode::UnknownTopicOrPartition),
-            };
+            let partition = found
+                .as_ref()
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(|found| found.led(wanted.partition));
+            let outcome = partition.and_then(|partition| end_of_epoch(partition, wanted));
             let (leader_epoch, end_offset) = outcome.unwrap_or((-1, -1));
             let error_code = outcome.err().unwrap_or(ErrorCode::None).code();
             EpochEndOffset { error_code, partition: wanted.partition, leader_epoch, end_offset }

@@ -41,14 +41,14 @@ fn topics(broker: &Broker, request: &DescribeLogDirsRequest) -> Vec<DescribeLogD
         all.sort_by(|a, b| a.name.cmp(&b.name));
         let topics = all.iter().map(|topic| DescribeLogDirsTopic {
             name: topic.name.clone(),
-            partitions: topic.partitions().iter().map(|partition| entry(partition)).collect(),
+            partitions: topic.partitions().map(|partition| entry(partition)).collect(),
         });
         return topics.collect();
     };
     let found = wanted.iter().filter_map(|wanted| {
         let topic = broker.topics.by_name(&wanted.topic)?;
         let indexes: BTreeSet<i32> = wanted.partitions.iter().copied().collect();
-        let partitions = indexes.into_iter().filter_map(|index| topic.partition(index));
+        let partitions = indexes.into_iter().filter_map(|index| topic.hosted(index));
         let partitions: Vec<_> = partitions.map(|partition| entry(partition)).collect();
         (!partitions.is_empty()).then(|| DescribeLogDirsTopic { name: wanted.topic.clone(), partitions })
     });

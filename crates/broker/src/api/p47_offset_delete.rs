@@ -41,7 +41,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
 }
 
 fn exists(broker: &Broker, topic: &OffsetDeleteRequestTopic, index: i32) -> bool {
-    broker.topics.by_name(&topic.name).is_some_and(|found| found.partition(index).is_some())
+    broker.topics.by_name(&topic.name).is_some_and(|found| found.has_partition(index))
 }
 
 fn answer(

@@ -36,7 +36,7 @@ pub(crate) fn ask<B: Encode + Send + 'static>(
 ) -> Outcome {
     let broker = call.broker.clone();
     let shards: Option<Vec<_>> =
-        requests.iter().map(|(group, _)| broker.groups.loaded_shard(&broker, group)).collect();
+        requests.iter().map(|(group, _)| broker.groups.loaded_shard(group)).collect();
     match shards {
         Some(shards) => {
             let requests = requests.into_iter().map(|(_, request)| request);
@@ -67,7 +67,7 @@ pub(crate) fn ask_all<B: Encode + Send + 'static>(
     request: &Request,
     into: impl FnOnce(Vec<Response>) -> B + Send + 'static,
 ) -> Outcome {
-    let shards = call.broker.groups.shards(call.broker);
+    let shards = call.broker.groups.shards();
     let asked = shards.iter().map(|shard| Asked::new(shard, call.broker, request.clone()));
     finish(call, asked.collect(), into)
 }

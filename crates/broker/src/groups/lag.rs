@@ -13,7 +13,7 @@ const LAG_LINES_MAX: usize = 10_000;
 impl Groups {
     /// Appends the figures as Prometheus text.
     pub(crate) fn render(&self, broker: &Broker, page: &mut String) {
-        let shards = self.shards(broker);
+        let shards = self.shards();
         let mut states = GroupState::ALL.map(|state| (state, 0usize));
         let mut committed = Vec::new();
         let mut left_out = 0usize;

@@ -47,11 +47,11 @@ pub(crate) struct Groups {
     broker: OnceLock<Weak<Broker>>,
 }
 
-/// The shards of the offsets topic, by partition.
+/// The shards of the offsets topic, by partition; `None` where another node leads it.
 #[derive(Clone, Default)]
 struct Shards {
     topic: TopicId,
-    by_partition: Arc<[Arc<Shard>]>,
+    by_partition: Arc<[Option<Arc<Shard>>]>,
 }
 
 impl Groups {
@@ -70,26 +70,26 @@ impl Groups {
     /// Loads what the last run left, in the background, and serves timers from now on.
     pub(crate) fn start(&self, broker: &Arc<Broker>) {
         let _ = self.broker.set(Arc::downgrade(broker));
-        self.shards(broker);
+        self.refresh(broker);
         self.runtime.spawn(timers::run(Arc::downgrade(broker)));
     }
 
     /// Answers whoever waits for others, so that connections can be closed. Commits that are being written are answered
     /// when they are.
     pub(crate) fn close(&self) {
-        self.shards.shared().by_partition.iter().for_each(|shard| shard.close());
+        self.shards.shared().by_partition.iter().flatten().for_each(|shard| shard.close());
         self.timers.wake();
     }
 
     /// A topic is gone: so are its offsets.
     pub(crate) fn topic_deleted(&self, broker: &Broker, topic: &str) {
         let shards = self.shards.shared().by_partition.clone();
-        shards.iter().for_each(|shard| shard.topic_deleted(broker, topic));
+        shards.iter().flatten().for_each(|shard| shard.topic_deleted(broker, topic));
     }
 
     /// The partition of the offsets topic that a group belongs to, as Kafka chooses it; `None` while there is no such topic.
     pub(crate) fn partition_of(&self, broker: &Broker, group: &str) -> Option<i32> {
-        let count = self.shards(broker).len();
+        let count = broker.topics.by_name(OFFSETS_TOPIC)?.partition_count();
         i32::try_from(partition_for(group, count)?).ok()
     }
 
@@ -129,42 +129,73 @@ impl Groups {
         }
     }
 
-    /// The shards of the offsets topic; none while it does not exist.
-    fn shards(&self, broker: &Broker) -> Arc<[Arc<Shard>]> {
-        let Some(topic) = broker.topics.by_name(OFFSETS_TOPIC) else { return Arc::default() };
+    /// Follows the leadership of the offsets topic's partitions: a coordinator begins where this node leads, and ends where it
+    /// leads no more, or leads anew in a later epoch (what it had in memory may have been cut off the log since).
+    pub(crate) fn refresh(&self, broker: &Broker) {
+        if self.broker.get().is_none() {
+            return;
+        }
+        let topic = broker.topics.by_name(OFFSETS_TOPIC);
+        let mut begun = Vec::new();
+        let mut ended = Vec::new();
         {
-            let known = self.shards.shared();
-            if known.topic == topic.id {
-                return known.by_partition.clone();
+            let mut known = self.shards.exclusive();
+            let old = std::mem::take(&mut *known);
+            let same_topic = topic.as_ref().is_some_and(|topic| topic.id == old.topic);
+            let count = topic.as_ref().map_or(0, |topic| topic.partition_count());
+            let mut shards: Vec<Option<Arc<Shard>>> = vec![None; count];
+            for partition in topic.iter().flat_map(|topic| topic.partitions()) {
+                let Some(slot) =
+                    usize::try_from(partition.index).ok().and_then(|index| shards.get_mut(index))
+                else {
+                    continue;
+                };
+                let Some(epoch) = partition.led_epoch() else { continue };
+                let before = usize::try_from(partition.index)
+                    .ok()
+                    .and_then(|index| old.by_partition.get(index)?.clone())
+                    .filter(|shard| same_topic && shard.epoch == epoch);
+                *slot = Some(before.unwrap_or_else(|| {
+                    let shard = Shard::new(partition.clone(), epoch, self.settings.clone());
+                    begun.push(shard.clone());
+                    shard
+                }));
             }
+            for shard in old.by_partition.iter().flatten() {
+                if !shards.iter().flatten().any(|kept| Arc::ptr_eq(kept, shard)) {
+                    ended.push(shard.clone());
+                }
+            }
+            *known =
+                Shards { topic: topic.map_or(TopicId::ZERO, |topic| topic.id), by_partition: shards.into() };
         }
-        let mut known = self.shards.exclusive();
-        if known.topic == topic.id {
-            return known.by_partition.clone();
-        }
-        // Another topic of that name was deleted: what it held is gone.
-        known.by_partition.iter().for_each(|shard| shard.close());
-        let partitions = topic.partitions().iter();
-        let shards = partitions.map(|partition| Shard::new(partition.clone(), self.settings.clone()));
-        *known = Shards { topic: topic.id, by_partition: shards.collect() };
-        for shard in known.by_partition.iter() {
-            load::start(shard, broker);
-        }
-        known.by_partition.clone()
+        ended.iter().for_each(|shard| shard.close());
+        begun.iter().for_each(|shard| load::start(shard, broker));
+        self.timers.wake();
+    }
+
+    /// The coordinators of this node.
+    fn shards(&self) -> Vec<Arc<Shard>> {
+        self.shards.shared().by_partition.iter().flatten().cloned().collect()
+    }
+
+    /// The shard of a group, if this node coordinates it.
+    fn shard_of(&self, group: &str) -> Result<Arc<Shard>, ErrorCode> {
+        let known = self.shards.shared();
+        let index =
+            partition_for(group, known.by_partition.len()).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        known.by_partition.get(index).and_then(Clone::clone).ok_or(ErrorCode::NotCoordinator)
     }
 
     /// The shard of a group if it can be asked without waiting.
-    fn loaded_shard(&self, broker: &Broker, group: &str) -> Option<Arc<Shard>> {
-        let shards = self.shards(broker);
-        shards.get(partition_for(group, shards.len())?).filter(|shard| shard.is_loaded()).cloned()
+    fn loaded_shard(&self, group: &str) -> Option<Arc<Shard>> {
+        self.shard_of(group).ok().filter(|shard| shard.is_loaded())
     }
 
     /// The shard of a group; creates the topic and waits until the shard is loaded, if need be.
     async fn shard(&self, broker: &Broker, group: &str) -> Result<Arc<Shard>, ErrorCode> {
         self.create_topic(broker).await?;
-        let shards = self.shards(broker);
-        let shard = partition_for(group, shards.len()).and_then(|index| shards.get(index)).cloned();
-        let shard = shard.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let shard = self.shard_of(group)?;
         // Loading for too long is what the shard then answers itself.
         let _ = tokio::time::timeout(LOAD_WAIT, shard.wait_until_loaded()).await;
         Ok(shard)

@@ -30,6 +30,8 @@ pub(super) const NEVER: u64 = u64::MAX;
 /// The coordinator of one partition of the offsets topic.
 pub(crate) struct Shard {
     pub(super) partition: Arc<Partition>,
+    /// The epoch in which this node leads the partition. In any other the coordinator must not write.
+    pub(super) epoch: i32,
     state: Mutex<State>,
     /// When the next tick is due, on the monotonic clock.
     deadline: AtomicU64,
@@ -55,9 +57,10 @@ enum Begun {
 }
 
 impl Shard {
-    pub(super) fn new(partition: Arc<Partition>, settings: CoordinatorConfig) -> Arc<Self> {
+    pub(super) fn new(partition: Arc<Partition>, epoch: i32, settings: CoordinatorConfig) -> Arc<Self> {
         Arc::new(Self {
             partition,
+            epoch,
             state: Mutex::new(State {
                 coordinator: GroupCoordinator::new(settings),
                 waiting: HashMap::new(),
@@ -209,7 +212,7 @@ impl Shard {
         let wait = ProduceWait::new(count);
         for (slot, (records, batch)) in batches.into_iter().enumerate() {
             let size = batch.len();
-            match self.partition.append(batch, Acks::All, wait.share(slot), time) {
+            match self.partition.append(batch, Acks::All, Some(self.epoch), wait.share(slot), time) {
                 Ok(_) => broker.on_appended(&self.partition, Acks::All, size, records),
                 Err(error) => self.tell(broker, &error),
             }

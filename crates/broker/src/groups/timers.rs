@@ -8,7 +8,6 @@ use tokio::sync::Notify;
 
 use crate::Broker;
 use crate::groups::shard::NEVER;
-use crate::sync::Share;
 
 /// Tells the task that something is due earlier than it knows.
 pub(super) struct Timers {
@@ -40,7 +39,7 @@ impl Timers {
 pub(super) async fn run(broker: Weak<Broker>) {
     loop {
         let Some(strong) = broker.upgrade() else { return };
-        let shards = strong.groups.shards.shared().by_partition.clone();
+        let shards = strong.groups.shards();
         let now = strong.clock.monotonic_ms();
         // Whoever sets a deadline from here on wakes this task, because it seems to sleep for ever.
         strong.groups.timers.armed.store(NEVER, Ordering::SeqCst);
