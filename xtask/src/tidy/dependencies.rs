@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("chronik-replica", &["chronik-base"]),
     ("chronik-meta", &["chronik-base"]),
     ("chronik-coordinator", &["chronik-base"]),
+    ("chronik-status", &["chronik-base"]),
     ("chronik-peer", &["chronik-base"]),
     ("chronik-raft", &["chronik-base", "chronik-meta"]),
     ("chronik-quorum", &["chronik-base", "chronik-meta", "chronik-raft"]),
@@ -30,9 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-coordinator",
             "chronik-peer",
             "chronik-quorum",
+            "chronik-status",
         ],
     ),
-    ("chronik-http", &["chronik-base", "chronik-broker"]),
+    ("chronik-http", &["chronik-base", "chronik-broker", "chronik-status"]),
     (
         "chronik-node",
         &[
@@ -46,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-meta",
             "chronik-peer",
             "chronik-quorum",
+            "chronik-status",
         ],
     ),
     ("chronik-client", &["chronik-base", "chronik-protocol", "chronik-records"]),
@@ -60,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-log",
             "chronik-meta",
             "chronik-records",
+            "chronik-status",
         ],
     ),
     (
@@ -79,6 +83,7 @@ pub const PURE: &[&str] = &[
     "chronik-meta",
     "chronik-coordinator",
     "chronik-config",
+    "chronik-status",
 ];
 
 /// What a pure crate must not be able to call.
