@@ -12,7 +12,7 @@ use chronik_meta::{
     StoreOptions,
 };
 use chronik_protocol::Str;
-use chronik_replica::Leader;
+use chronik_replica::{Leader, LeaderStart};
 use tokio::sync::oneshot;
 
 use crate::assignment::automatic;
@@ -214,13 +214,19 @@ impl Broker {
             }
             let key = PartitionKey { topic_id: topic.id, partition: index };
             let log = self.log.create_partition(key, settings.log_options.clone())?;
-            let leader = Leader::new(
-                self.node_id,
-                partition.leader_epoch,
-                &partition.isr,
-                log.flushed_offset(),
-                settings.min_insync_replicas,
-            );
+            let leader = Leader::new(LeaderStart {
+                node: self.node_id,
+                epoch: partition.leader_epoch,
+                partition_epoch: partition.partition_epoch,
+                replicas: &partition.replicas,
+                isr: &partition.isr,
+                log_end: log.flushed_offset(),
+                flushed_end: log.flushed_offset(),
+                high_watermark: 0,
+                min_insync_replicas: settings.min_insync_replicas,
+                lag_time_max_ms: 30_000,
+                now_ms: self.clock.monotonic_ms(),
+            });
             partitions.push(Some(Partition::new(name.clone(), index, log, settings.clone(), leader)));
         }
         let is_internal = is_internal(&name);

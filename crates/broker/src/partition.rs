@@ -166,7 +166,7 @@ impl Partition {
         let fenced = epoch.filter(|epoch| *epoch != leader.epoch());
         let appended = match fenced {
             Some(found) => Err(LeaderError::Fenced { found, current: leader.epoch() }),
-            None if acks == Acks::All => leader.check_in_sync(),
+            None if acks == Acks::All => leader.check_in_sync(time.now_ms),
             None => Ok(()),
         }
         .map_err(PartitionAppendError::from)

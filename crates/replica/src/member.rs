@@ -1,0 +1,175 @@
+//! A follower as its leader sees it.
+
+use chronik_base::NodeId;
+
+use crate::subscription::StreamId;
+
+/// A member of the ISR that is disconnected for no longer than this still counts for `min.insync.replicas`, in milliseconds: a connection that
+/// breaks and comes back must not fail producers.
+pub const DISCONNECT_GRACE_MS: u64 = 500;
+
+/// How a follower is doing, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    /// It never subscribed in this leader epoch.
+    NeverSubscribed,
+    /// It receives the stream and is behind.
+    CatchingUp,
+    /// It receives the stream and has flushed all that the leader's log held when that was last looked at.
+    CaughtUp,
+    /// Its stream ended.
+    Disconnected,
+    /// Nobody listens at its address.
+    Refused,
+}
+
+/// Whether the follower is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Never,
+    Up,
+    Down,
+    Refused,
+}
+
+/// What the leader knows of one follower.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) node: NodeId,
+    /// In the ISR that the quorum decided on.
+    pub(crate) in_isr: bool,
+    /// In an ISR that this leader proposed on the current partition epoch and that may still come into force.
+    pub(crate) maybe_in_isr: bool,
+    /// Everything below it is on its disk and equal to the leader's log.
+    pub(crate) flushed: i64,
+    /// The stream that it reads; `None` before its first one in this leader epoch.
+    pub(crate) stream: Option<StreamId>,
+    link: Link,
+    /// When `link` became what it is.
+    pub(crate) link_since_ms: u64,
+    /// When it was last known to hold everything that the leader's log held at that time.
+    pub(crate) caught_up_ms: u64,
+    pub(crate) last_ack_ms: Option<u64>,
+    /// The leader's log end at `looked_ms`: once the follower has flushed up to it, it was caught up at that time.
+    looked_end: i64,
+    looked_ms: u64,
+}
+
+impl Member {
+    /// A replica that has not subscribed yet. It has the time since `now_ms` to do so.
+    pub(crate) fn new(node: NodeId, in_isr: bool, log_end: i64, now_ms: u64) -> Self {
+        Self {
+            node,
+            in_isr,
+            maybe_in_isr: false,
+            flushed: 0,
+            stream: None,
+            link: Link::Never,
+            link_since_ms: now_ms,
+            caught_up_ms: now_ms,
+            last_ack_ms: None,
+            looked_end: log_end,
+            looked_ms: now_ms,
+        }
+    }
+
+    /// In the ISR, or perhaps: it holds the high watermark back.
+    pub(crate) fn counts(&self) -> bool {
+        self.in_isr || self.maybe_in_isr
+    }
+
+    /// Its broker epoch as it said itself; -1 if it did not subscribe since this leader began.
+    pub(crate) fn broker_epoch(&self) -> i64 {
+        self.stream.map_or(-1, |stream| stream.broker_epoch)
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.link == Link::Up
+    }
+
+    /// Whether producers may count on it: connected, or not for long disconnected.
+    pub(crate) fn is_present(&self, now_ms: u64) -> bool {
+        self.absent_at().is_none_or(|at| now_ms < at)
+    }
+
+    /// When it is to be counted absent unless it connects: `None` while it is connected.
+    pub(crate) fn absent_at(&self) -> Option<u64> {
+        match self.link {
+            Link::Up => None,
+            Link::Refused => Some(self.link_since_ms),
+            Link::Never | Link::Down => Some(self.link_since_ms.saturating_add(DISCONNECT_GRACE_MS)),
+        }
+    }
+
+    pub(crate) fn on_subscribed(&mut self, stream: StreamId, flushed: i64, leader_end: i64, now_ms: u64) {
+        self.stream = Some(stream);
+        self.flushed = flushed;
+        self.link = Link::Up;
+        self.link_since_ms = now_ms;
+        self.look(leader_end, now_ms);
+    }
+
+    pub(crate) fn on_flushed(&mut self, end: i64, leader_end: i64, now_ms: u64) {
+        self.flushed = self.flushed.max(end);
+        self.last_ack_ms = Some(now_ms);
+        self.look(leader_end, now_ms);
+    }
+
+    fn look(&mut self, leader_end: i64, now_ms: u64) {
+        if self.flushed >= leader_end {
+            self.caught_up_ms = self.caught_up_ms.max(now_ms);
+        } else if self.flushed >= self.looked_end {
+            self.caught_up_ms = self.caught_up_ms.max(self.looked_ms);
+        } else {
+            // An earlier look is still unreached; a new one now would only move the goal.
+            return;
+        }
+        self.looked_end = leader_end;
+        self.looked_ms = now_ms;
+    }
+
+    pub(crate) fn on_disconnected(&mut self, now_ms: u64) {
+        if self.link == Link::Up {
+            self.link = Link::Down;
+            self.link_since_ms = now_ms;
+        }
+    }
+
+    /// A stream that lives says more than a dial that failed.
+    pub(crate) fn on_refused(&mut self, now_ms: u64) {
+        if !matches!(self.link, Link::Refused | Link::Up) {
+            self.link = Link::Refused;
+            self.link_since_ms = now_ms;
+        }
+    }
+
+    /// When it is to leave the ISR if nothing changes; `None` while it is connected and caught up.
+    pub(crate) fn out_of_sync_at(
+        &self,
+        leader_end: i64,
+        committed: i64,
+        lag_time_max_ms: u64,
+    ) -> Option<u64> {
+        match self.link {
+            Link::Refused => Some(self.link_since_ms),
+            // A member that comes back with less than is committed has lost what it once acknowledged.
+            Link::Up if self.in_isr && self.flushed < committed => Some(self.link_since_ms),
+            Link::Up if self.flushed >= leader_end => None,
+            Link::Up => Some(self.caught_up_ms.saturating_add(lag_time_max_ms)),
+            // A follower that is gone can't say that it is caught up, however little it misses.
+            Link::Never | Link::Down => {
+                Some(self.caught_up_ms.max(self.link_since_ms).saturating_add(lag_time_max_ms))
+            }
+        }
+    }
+
+    pub(crate) fn state(&self, leader_end: i64) -> MemberState {
+        match self.link {
+            Link::Never => MemberState::NeverSubscribed,
+            Link::Down => MemberState::Disconnected,
+            Link::Refused => MemberState::Refused,
+            Link::Up if self.flushed >= leader_end => MemberState::CaughtUp,
+            Link::Up => MemberState::CatchingUp,
+        }
+    }
+}
