@@ -46,6 +46,8 @@ pub struct Leader<T> {
     /// All replicas but this one.
     pub(crate) followers: Vec<Member>,
     pub(crate) proposals: Proposals,
+    /// The log's end, what is not written yet included.
+    pub(crate) appended: i64,
     pub(crate) written: i64,
     pub(crate) flushed: i64,
     pub(crate) high_watermark: i64,
@@ -142,7 +144,7 @@ impl<T> Leader<T> {
             .iter()
             .chain(start.isr.iter().filter(|id| !start.replicas.contains(id)))
             .filter(|&&id| id != node)
-            .map(|&id| Member::new(id, start.isr.contains(&id), log_end, now_ms))
+            .map(|&id| Member::new(id, start.isr.contains(&id), now_ms))
             .collect();
         let mut leader = Self {
             node,
@@ -153,6 +155,7 @@ impl<T> Leader<T> {
             lag_time_max_ms: start.lag_time_max_ms,
             followers,
             proposals: Proposals::default(),
+            appended: log_end,
             written: log_end,
             flushed: flushed_end.min(log_end),
             high_watermark: start.high_watermark.min(log_end).max(0),
@@ -225,8 +228,18 @@ impl<T> Leader<T> {
         Ok(())
     }
 
+    /// The leader's own log has grown to `end_offset`, written or not: the time that followers have for it begins. Whoever waits for it says so by that; for
+    /// an append that nobody waits for it is to be said.
+    pub fn on_appended(&mut self, end_offset: i64, now_ms: u64) {
+        if end_offset > self.appended {
+            self.appended = end_offset;
+            self.followers.iter_mut().for_each(|member| member.look(end_offset, now_ms));
+        }
+    }
+
     /// `who` waits until everything below `end_offset` is in the leader's log (`acks=1`). Handed back if it already is.
     pub fn wait_for_write(&mut self, end_offset: i64, now_ms: u64, deadline_ms: u64, who: T) -> Option<T> {
+        self.on_appended(end_offset, now_ms);
         if end_offset <= self.written {
             return Some(who);
         }
@@ -236,6 +249,7 @@ impl<T> Leader<T> {
 
     /// `who` waits until the high watermark reaches `end_offset` (`acks=all`). Handed back if it already has.
     pub fn wait_for_commit(&mut self, end_offset: i64, now_ms: u64, deadline_ms: u64, who: T) -> Option<T> {
+        self.on_appended(end_offset, now_ms);
         if end_offset <= self.high_watermark {
             return Some(who);
         }
@@ -246,6 +260,7 @@ impl<T> Leader<T> {
     /// The leader's own log is written up to `end_offset`.
     pub fn on_written(&mut self, end_offset: i64, to: impl FnMut(T)) {
         self.written = self.written.max(end_offset);
+        self.appended = self.appended.max(end_offset);
         self.on_write.acknowledge(self.written, to);
     }
 
@@ -267,13 +282,13 @@ impl<T> Leader<T> {
         to: impl FnMut(T),
     ) -> Result<Progress, LeaderError> {
         self.check_epoch(start.epoch)?;
-        let written = self.written;
+        let log_end = self.appended;
         let member = self.member(start.node)?;
         if member.stream.is_some_and(|current| start.stream <= current) {
             let (found, current) = (start.stream, member.stream);
             return Err(LeaderError::StaleStream { node: start.node, found, current });
         }
-        member.on_subscribed(start.stream, start.flushed_end, written, now_ms);
+        member.on_subscribed(start.stream, start.flushed_end, log_end, now_ms);
         Ok(self.settle(to))
     }
 
@@ -292,13 +307,13 @@ impl<T> Leader<T> {
         to: impl FnMut(T),
     ) -> Result<Progress, LeaderError> {
         self.check_epoch(epoch)?;
-        let written = self.written;
+        let log_end = self.appended;
         let member = self.member(follower)?;
         if member.stream != Some(stream) {
             let current = member.stream;
             return Err(LeaderError::StaleStream { node: follower, found: stream, current });
         }
-        member.on_flushed(end_offset, written, now_ms);
+        member.on_flushed(end_offset, log_end, now_ms);
         Ok(self.settle(to))
     }
 
@@ -322,6 +337,8 @@ impl<T> Leader<T> {
     /// Time has passed: hands out whoever waits for `acks=all` while too few replicas are there. Due at [`Leader::next_tick_ms`]; a tick that comes
     /// early does no harm. Look at [`Leader::propose`] afterwards.
     pub fn tick(&mut self, now_ms: u64, to: impl FnMut(T, Settled)) {
+        let log_end = self.appended;
+        self.followers.iter_mut().for_each(|member| member.look(log_end, now_ms));
         self.settle_or_fail(now_ms, to);
     }
 
@@ -365,6 +382,9 @@ impl<T> Leader<T> {
     /// give up its epoch: no two records of one epoch may ever have one offset.
     pub fn on_cut(&mut self, end_offset: i64) {
         self.written = self.written.min(end_offset.max(self.flushed));
+        self.appended = self.appended.min(end_offset.max(self.flushed));
+        let log_end = self.appended;
+        self.followers.iter_mut().for_each(|member| member.on_cut(log_end));
     }
 
     /// Whether anybody waits.
@@ -385,7 +405,7 @@ impl<T> Leader<T> {
     }
 
     pub(crate) fn out_of_sync_at(&self, member: &Member) -> Option<u64> {
-        member.out_of_sync_at(self.written, self.high_watermark, self.lag_time_max_ms)
+        member.out_of_sync_at(self.appended, self.high_watermark, self.lag_time_max_ms)
     }
 
     fn member(&mut self, node: NodeId) -> Result<&mut Member, LeaderError> {

@@ -47,17 +47,22 @@ pub(crate) struct Member {
     link: Link,
     /// When `link` became what it is.
     pub(crate) link_since_ms: u64,
-    /// When it was last known to hold everything that the leader's log held at that time.
-    pub(crate) caught_up_ms: u64,
     pub(crate) last_ack_ms: Option<u64>,
-    /// The leader's log end at `looked_ms`: once the follower has flushed up to it, it was caught up at that time.
-    looked_end: i64,
-    looked_ms: u64,
+    /// The last time of which it is known that the follower came to hold all that the leader's log held then. While there is no goal, it still does.
+    caught_up_ms: u64,
+    goal: Option<Goal>,
+}
+
+/// What a follower that is behind has to reach next, and in time: everything that the leader's log held at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Goal {
+    end: i64,
+    since_ms: u64,
 }
 
 impl Member {
     /// A replica that has not subscribed yet. It has the time since `now_ms` to do so.
-    pub(crate) fn new(node: NodeId, in_isr: bool, log_end: i64, now_ms: u64) -> Self {
+    pub(crate) fn new(node: NodeId, in_isr: bool, now_ms: u64) -> Self {
         Self {
             node,
             in_isr,
@@ -66,10 +71,9 @@ impl Member {
             stream: None,
             link: Link::Never,
             link_since_ms: now_ms,
-            caught_up_ms: now_ms,
             last_ack_ms: None,
-            looked_end: log_end,
-            looked_ms: now_ms,
+            caught_up_ms: now_ms,
+            goal: None,
         }
     }
 
@@ -115,17 +119,28 @@ impl Member {
         self.look(leader_end, now_ms);
     }
 
-    fn look(&mut self, leader_end: i64, now_ms: u64) {
-        if self.flushed >= leader_end {
-            self.caught_up_ms = self.caught_up_ms.max(now_ms);
-        } else if self.flushed >= self.looked_end {
-            self.caught_up_ms = self.caught_up_ms.max(self.looked_ms);
-        } else {
-            // An earlier look is still unreached; a new one now would only move the goal.
-            return;
+    /// The leader's log ends at `leader_end` now.
+    pub(crate) fn look(&mut self, leader_end: i64, now_ms: u64) {
+        match self.goal {
+            // A goal stays until it is reached; a later one would always be out of reach under load.
+            Some(goal) if self.flushed < goal.end => return,
+            Some(goal) => self.caught_up_ms = goal.since_ms,
+            // Until now it held all that there was.
+            None => self.caught_up_ms = self.caught_up_ms.max(now_ms),
         }
-        self.looked_end = leader_end;
-        self.looked_ms = now_ms;
+        self.goal = (self.flushed < leader_end).then_some(Goal { end: leader_end, since_ms: now_ms });
+    }
+
+    /// The leader's log was cut back to `leader_end`.
+    pub(crate) fn on_cut(&mut self, leader_end: i64) {
+        if let Some(goal) = &mut self.goal {
+            goal.end = goal.end.min(leader_end);
+        }
+    }
+
+    /// Time since it last held everything that the leader's log held, in milliseconds.
+    pub(crate) fn behind_ms(&self, leader_end: i64, now_ms: u64) -> u64 {
+        if self.flushed >= leader_end { 0 } else { now_ms.saturating_sub(self.caught_up_ms) }
     }
 
     pub(crate) fn on_disconnected(&mut self, now_ms: u64) {
@@ -155,10 +170,12 @@ impl Member {
             // A member that comes back with less than is committed has lost what it once acknowledged.
             Link::Up if self.in_isr && self.flushed < committed => Some(self.link_since_ms),
             Link::Up if self.flushed >= leader_end => None,
-            Link::Up => Some(self.caught_up_ms.saturating_add(lag_time_max_ms)),
+            Link::Up => self.goal.map(|goal| goal.since_ms.saturating_add(lag_time_max_ms)),
             // A follower that is gone can't say that it is caught up, however little it misses.
             Link::Never | Link::Down => {
-                Some(self.caught_up_ms.max(self.link_since_ms).saturating_add(lag_time_max_ms))
+                let since_ms =
+                    self.goal.map_or(self.link_since_ms, |goal| goal.since_ms.min(self.link_since_ms));
+                Some(since_ms.saturating_add(lag_time_max_ms))
             }
         }
     }

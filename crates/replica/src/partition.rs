@@ -37,7 +37,7 @@ impl<T> Leader<T> {
             self.followers.retain(|member| update.replicas.contains(&member.node));
             for &node in update.replicas.iter().filter(|&&node| node != self.node) {
                 if !self.followers.iter().any(|member| member.node == node) {
-                    self.followers.push(Member::new(node, false, self.written, now_ms));
+                    self.followers.push(Member::new(node, false, now_ms));
                 }
             }
             for member in &mut self.followers {

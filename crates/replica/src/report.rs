@@ -82,8 +82,8 @@ impl<T> Leader<T> {
         let slowest = self
             .followers
             .iter()
-            .filter(|member| member.counts() && member.flushed < self.written)
-            .min_by_key(|member| (member.flushed, rank(member.state(self.written))));
+            .filter(|member| member.counts() && member.flushed < self.appended)
+            .min_by_key(|member| (member.flushed, rank(member.state(self.appended))));
         let own = WaitingOn {
             node: self.node,
             acked_end: self.flushed,
@@ -95,15 +95,15 @@ impl<T> Leader<T> {
                 node: member.node,
                 acked_end: member.flushed,
                 acked_ago_ms: member.last_ack_ms.map(|at| now_ms.saturating_sub(at)),
-                cause: match member.state(self.written) {
+                cause: match member.state(self.appended) {
                     MemberState::NeverSubscribed => WaitCause::NeverSubscribed,
                     MemberState::Disconnected => WaitCause::Disconnected,
                     MemberState::Refused => WaitCause::Refused,
                     MemberState::CatchingUp | MemberState::CaughtUp => WaitCause::Slow,
                 },
             }),
-            _ if self.flushed < self.written => Some(own),
-            _ if self.high_watermark < self.written => {
+            _ if self.flushed < self.appended => Some(own),
+            _ if self.high_watermark < self.appended => {
                 Some(WaitingOn { cause: WaitCause::TooFewInSync, ..own })
             }
             _ => None,
@@ -112,23 +112,15 @@ impl<T> Leader<T> {
 
     /// How far each follower is behind.
     pub fn lag(&self, now_ms: u64) -> impl Iterator<Item = FollowerLag> {
-        self.followers.iter().map(move |member| {
-            let state = member.state(self.written);
-            let behind_ms = match state {
-                MemberState::CaughtUp => 0,
-                _ if member.flushed >= self.written => 0,
-                _ => now_ms.saturating_sub(member.caught_up_ms),
-            };
-            FollowerLag {
-                node: member.node,
-                in_isr: member.in_isr,
-                state,
-                flushed_end: member.flushed,
-                records: self.written.saturating_sub(member.flushed).max(0),
-                behind_ms,
-                acked_ago_ms: member.last_ack_ms.map(|at| now_ms.saturating_sub(at)),
-                link_ms: now_ms.saturating_sub(member.link_since_ms),
-            }
+        self.followers.iter().map(move |member| FollowerLag {
+            node: member.node,
+            in_isr: member.in_isr,
+            state: member.state(self.appended),
+            flushed_end: member.flushed,
+            records: self.appended.saturating_sub(member.flushed).max(0),
+            behind_ms: member.behind_ms(self.appended, now_ms),
+            acked_ago_ms: member.last_ack_ms.map(|at| now_ms.saturating_sub(at)),
+            link_ms: now_ms.saturating_sub(member.link_since_ms),
         })
     }
 }
