@@ -65,7 +65,7 @@ impl ConfigError {
         let name = variable.strip_prefix(VARIABLE_PREFIX)?;
         let variables: Vec<String> = node::settings().iter().map(Setting::variable).collect();
         let names = variables.iter().filter_map(|known| known.strip_prefix(VARIABLE_PREFIX));
-        let near = nearest_within((name.len() / 4).max(2), name, names)?;
+        let near = nearest_within(name.len().div_ceil(4), name, names)?;
         Some(Self(format!(
             "the environment variable {variable} is not a setting (did you mean {VARIABLE_PREFIX}{near}?)"
         )))
@@ -100,6 +100,13 @@ impl ConfigError {
         Self(format!(
             "{} = {} is above {} = {}: lower the first or raise the second",
             low.0, low.1, high.0, high.1
+        ))
+    }
+
+    pub(crate) fn too_few_beats(beat: (&str, &Value), limit: (&str, &Value)) -> Self {
+        Self(format!(
+            "{} = {} is more than a third of {} = {}: lower the first or raise the second",
+            beat.0, beat.1, limit.0, limit.1
         ))
     }
 

@@ -15,11 +15,13 @@
 //! # Ok::<(), chronik_config::ConfigErrors>(())
 //! ```
 
+mod address;
 mod alter;
 mod describe;
 mod error;
 mod file;
 mod markdown;
+mod mode;
 mod node;
 mod setting;
 mod settings;
@@ -27,14 +29,16 @@ mod suggest;
 mod topic;
 mod value;
 
+pub use address::{HostPort, Peer};
 pub use alter::{AlterOp, Change as ConfigChange, Scope, alter, changed};
 pub use describe::{
     ConfigSource, Described, Synonym, describe_cluster_defaults, describe_node, describe_topic,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use markdown::render_markdown;
+pub use mode::Mode;
 pub use node::{NodeConfig, setting, settings};
 pub use setting::{CONFIG_FILE_VARIABLE, Change, Group, Kind, Setting, Unit, VARIABLE_PREFIX};
 pub use settings::{Layer, Settings, Source, Sources, validate_dynamic};
 pub use topic::{NodeDefault, TopicConfig, TopicSetting, topic_setting, topic_settings, validate_topic};
-pub use value::{CleanupPolicy, CompressionType, Flush, Style, TimestampType, Value};
+pub use value::{CleanupPolicy, CompressionType, Flush, ReplicaSelector, Style, TimestampType, Value};

@@ -20,7 +20,8 @@ pub fn render_markdown() -> String {
             if setting.change == Change::Running && setting.topic_setting.is_none() {
                 doc.push_str(" Can be altered while the node runs.");
             }
-            let default = setting.default.map_or("none".to_owned(), |text| format!("`{text}`"));
+            let default = setting.default.filter(|text| !text.is_empty());
+            let default = default.map_or("none".to_owned(), |text| format!("`{text}`"));
             let _ = writeln!(
                 page,
                 "| `{}` | {} | {default} | {doc} |",
@@ -53,6 +54,7 @@ fn kind(kind: Kind, unit: Unit) -> String {
         Kind::Double { .. } => "number",
         Kind::Text => return "text".to_owned(),
         Kind::Choice(words) => return format!("`{}`", words.join("`, `")),
+        Kind::List([]) => return "list".to_owned(),
         Kind::List(words) => return format!("list of `{}`", words.join("`, `")),
     };
     let unit = match unit.to_string() {

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use crate::address::{HostPort, Peer};
 use crate::setting::{Change, Group, Kind, Setting, Unit};
 use crate::settings::Settings;
 use crate::topic;
-use crate::value::{Flush, FromValue};
+use crate::value::{Flush, FromValue, ReplicaSelector};
 
 macro_rules! node_settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty = $name:literal, $kind:expr, $unit:ident, $default:expr, $change:ident, $group:ident;)*) => {
@@ -58,7 +59,8 @@ node_settings! {
     advertise: Option<String> = "advertise", Kind::Text, None, None, AtStart, Node;
     /// The directory that holds everything the node keeps.
     data_dir: String = "data.dir", Kind::Text, None, Some("./chronik-data"), AtStart, Node;
-    /// The rack or zone this node is in. Replicas spread over racks, and consumers are told.
+    /// The rack or zone this node is in. Replicas spread over racks, and consumers in the same rack read here (KIP-392). Also
+    /// written `--rack`.
     broker_rack: Option<String> = "broker.rack", Kind::Text, None, None, AtStart, Node;
     /// Threads that serve connections; 0 takes one for each processor.
     worker_threads: usize = "worker.threads", Kind::Int { min: 0, max: 1024 }, None, Some("0"), AtStart, Node;
@@ -69,6 +71,45 @@ node_settings! {
     ephemeral: bool = "ephemeral", Kind::Bool, None, Some("false"), AtStart, Node;
     /// End when standard input closes, so that the node ends with the process that started it.
     until_stdin_closes: bool = "until.stdin.closes", Kind::Bool, None, Some("false"), AtStart, Node;
+
+    /// The voters of the cluster, each as ID@HOST:PORT, this node among them: the same on each of 2, 3 or 5 nodes. Once the cluster exists,
+    /// `chronik cluster add-voter` and `remove-voter` change its voters. For `chronik raft-cluster`.
+    peers: Vec<Peer> = "peers", Kind::List(&[]), None, Some(""), AtStart, Cluster;
+    /// Nodes of a cluster that runs, as HOST:PORT: this node follows it, without a vote. Any of its nodes will do; several are tried
+    /// in turn. For a further node of a raft cluster, or a follower of a standalone node.
+    join: Vec<HostPort> = "join", Kind::List(&[]), None, Some(""), AtStart, Cluster;
+    /// Empty nodes, as HOST:PORT, that are to follow this one: each gets a replica of every topic. For `chronik standalone`.
+    replication_followers: Vec<HostPort> = "replication.followers", Kind::List(&[]), None, Some(""), AtStart, Cluster;
+    /// A broker that the metadata leader hears nothing from for this long is taken for dead: its partitions get other leaders. One that
+    /// ends or refuses connections is noticed at once.
+    broker_session_timeout_ms: u64 = "broker.session.timeout.ms", Kind::Long { min: 100, max: 600_000 }, Millis, Some("1500"), AtStart, Cluster;
+    /// How often a broker tells the metadata leader that it lives.
+    broker_heartbeat_interval_ms: u64 = "broker.heartbeat.interval.ms", Kind::Long { min: 10, max: 60_000 }, Millis, Some("200"), AtStart, Cluster;
+    /// A voter that hears nothing from the metadata leader for this long asks for votes; each waits up to twice as long, drawn at
+    /// random, so that they do not all ask at once.
+    quorum_election_timeout_ms: u64 = "quorum.election.timeout.ms", Kind::Long { min: 50, max: 60_000 }, Millis, Some("750"), AtStart, Cluster;
+    /// How often the metadata leader tells the other voters that it leads.
+    quorum_heartbeat_interval_ms: u64 = "quorum.heartbeat.interval.ms", Kind::Long { min: 10, max: 10_000 }, Millis, Some("150"), AtStart, Cluster;
+    /// A node that is told to end hands its leaderships over first, so that no request fails.
+    controlled_shutdown_enable: bool = "controlled.shutdown.enable", Kind::Bool, None, Some("true"), AtStart, Cluster;
+    /// How long that may take at most; then it ends all the same.
+    controlled_shutdown_timeout_ms: u64 = "controlled.shutdown.timeout.ms", Kind::Long { min: 0, max: 600_000 }, Millis, Some("10s"), AtStart, Cluster;
+    /// Give partitions back to their preferred leader (the first of their replicas) some time after it came back. Without it,
+    /// `chronik cluster rebalance` does.
+    auto_leader_rebalance_enable: bool = "auto.leader.rebalance.enable", Kind::Bool, None, Some("true"), Running, Cluster;
+    /// How often the metadata leader looks for partitions to give back.
+    leader_imbalance_check_interval_seconds: u64 = "leader.imbalance.check.interval.seconds", Kind::Long { min: 1, max: 86_400 }, Seconds, Some("300"), AtStart, Cluster;
+
+    /// How long `acks=all` waits for the in-sync replicas at most, whatever the request asks for.
+    replication_timeout_ms: u64 = "replication.timeout.ms", Kind::Long { min: 1, max: 3_600_000 }, Millis, Some("30s"), AtStart, Replication;
+    /// A follower that hasn't had everything its leader has for this long is taken out of the in-sync replicas. One that can't be
+    /// reached goes at once.
+    replica_lag_time_max_ms: u64 = "replica.lag.time.max.ms", Kind::Long { min: 100, max: 3_600_000 }, Millis, Some("30s"), AtStart, Replication;
+    /// Bytes a second that a node sends at most to followers that catch up; 0 is without limit. Those that are in sync are never held back.
+    replication_throttle_bytes_per_sec: u64 = "replication.throttle.bytes.per.sec", Kind::long_from(0), Bytes, Some("0"), Running, Replication;
+    /// Which replica a consumer reads from: `rack` sends one that names its rack (`client.rack`) to an in-sync replica in the
+    /// same rack (`broker.rack`), `leader` sends all to the leader. Kafka's names of the two are read, too.
+    replica_selector_class: ReplicaSelector = "replica.selector.class", Kind::Choice(ReplicaSelector::WORDS), None, Some("rack"), AtStart, Replication;
 
     /// When `acks=all` is answered: `disk` after a flush to disk, which survives a power loss; `os` when the operating
     /// system has the records, as Kafka does it, which survives a kill of the process only.
@@ -109,8 +150,9 @@ node_settings! {
 
     /// Partitions of a topic that is created without a number.
     num_partitions: i32 = "num.partitions", Kind::int_from(1), None, Some("1"), Running, Topics;
-    /// Replicas of a topic that is created without a number.
-    default_replication_factor: i16 = "default.replication.factor", Kind::Int { min: 1, max: 32_767 }, None, Some("1"), Running, Topics;
+    /// Replicas of a topic that is created without a number. -1 takes as many as there are nodes for: in a raft cluster up to 3, in a
+    /// standalone node with followers one on each.
+    default_replication_factor: i16 = "default.replication.factor", Kind::Int { min: -1, max: 32_767 }, None, Some("-1"), Running, Topics;
     /// Create a topic that a client asks for and that does not exist.
     auto_create_topics_enable: bool = "auto.create.topics.enable", Kind::Bool, None, Some("true"), Running, Topics;
     /// Allow topics to be deleted.
@@ -120,6 +162,8 @@ node_settings! {
 
     /// Partitions of the topic of committed offsets when it is created.
     offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", Kind::int_from(1), None, Some("50"), AtStart, Groups;
+    /// Replicas of the topic of committed offsets when it is created. -1 is as for default.replication.factor.
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", Kind::Int { min: -1, max: 32_767 }, None, Some("-1"), AtStart, Groups;
     /// Segment size of the topic of committed offsets when it is created.
     offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", Kind::int_from(1024), Bytes, Some("100MiB"), AtStart, Groups;
     /// Committed offsets go this long after their group became empty (or, outside of a group's subscription, after the commit).

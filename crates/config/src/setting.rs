@@ -66,6 +66,8 @@ pub enum Unit {
     Bytes,
     /// Milliseconds.
     Millis,
+    /// Seconds.
+    Seconds,
     /// Minutes.
     Minutes,
     /// Hours.
@@ -86,6 +88,8 @@ pub enum Change {
 #[allow(missing_docs, reason = "the titles below say it")]
 pub enum Group {
     Node,
+    Cluster,
+    Replication,
     Durability,
     Limits,
     Topics,
@@ -97,8 +101,10 @@ pub enum Group {
 
 impl Group {
     /// Every chapter, in the order of the documentation.
-    pub const ALL: [Group; 8] = [
+    pub const ALL: [Group; 10] = [
         Group::Node,
+        Group::Cluster,
+        Group::Replication,
         Group::Durability,
         Group::Limits,
         Group::Topics,
@@ -112,6 +118,8 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Group::Node => "The node",
+            Group::Cluster => "The cluster",
+            Group::Replication => "Replication",
             Group::Durability => "Durability",
             Group::Limits => "Limits",
             Group::Topics => "Topics",
@@ -205,6 +213,7 @@ impl Unit {
         match self {
             Unit::None | Unit::Bytes => None,
             Unit::Millis => Some(1),
+            Unit::Seconds => Some(1_000),
             Unit::Minutes => Some(60_000),
             Unit::Hours => Some(3_600_000),
         }
@@ -217,6 +226,7 @@ impl fmt::Display for Unit {
             Unit::None => "",
             Unit::Bytes => "bytes",
             Unit::Millis => "ms",
+            Unit::Seconds => "seconds",
             Unit::Minutes => "minutes",
             Unit::Hours => "hours",
         })

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::address::{check_addresses, check_peers};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::file;
+use crate::mode::{self, Mode};
 use crate::node::{index_of, setting, settings};
 use crate::setting::{CONFIG_FILE_VARIABLE, Change, Setting, VARIABLE_PREFIX};
 use crate::value::{self, Style, Value};
@@ -47,6 +49,9 @@ impl fmt::Display for Source {
 /// What the outside says about settings. Nothing here is read from the system: it is handed in.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// How the node is started; `None` where nothing is started (the settings are only looked at), so that settings of every mode
+    /// pass.
+    pub mode: Option<Mode>,
     /// Flags as (name, value), the name without dashes in front: `message-max-bytes`; dots are read as dashes.
     pub flags: Vec<(String, String)>,
     /// The environment: all variables may be handed in, those that do not begin with `CHRONIK_` are left alone.
@@ -70,6 +75,7 @@ pub struct Settings {
     /// In the order of [`settings`]; of each, the layers by precedence.
     layers: Vec<Vec<Layer>>,
     ignored_variables: Vec<String>,
+    pub(crate) mode: Option<Mode>,
 }
 
 impl Settings {
@@ -84,12 +90,12 @@ impl Settings {
                 default.into_iter().flatten().map(|value| Layer { source: Source::Default, value }).collect()
             })
             .collect();
-        Self { layers, ignored_variables: Vec::new() }
+        Self { layers, ignored_variables: Vec::new(), mode: None }
     }
 
     /// Puts the sources one over the other. All that is wrong is reported at once.
     pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
-        let mut loaded = Self::defaults();
+        let mut loaded = Self { mode: sources.mode, ..Self::defaults() };
         let mut errors = Vec::new();
         for (flag, text) in &sources.flags {
             let flag = flag.trim_start_matches('-').replace(['.', '_'], "-");
@@ -117,6 +123,12 @@ impl Settings {
             }
         }
         errors.extend(loaded.at_odds());
+        // A list that can't be read counts as empty: that it can't be is said already.
+        if errors.is_empty()
+            && let Some(mode) = sources.mode
+        {
+            errors.extend(mode::check(mode, &loaded));
+        }
         if errors.is_empty() { Ok(loaded) } else { Err(ConfigErrors(errors)) }
     }
 
@@ -161,7 +173,7 @@ impl Settings {
             // An empty value of a setting that may be absent says nothing: so scripts can pass one on that is not set.
             return;
         }
-        match value::parse(setting.kind, setting.unit, text, Style::Human) {
+        match read_value(setting, text, Style::Human) {
             Ok(value) => self.put(setting.name, Layer { source, value }),
             Err(problem) => errors.push(ConfigError::bad_value(setting, text, &source, &problem)),
         }
@@ -187,6 +199,19 @@ impl Settings {
                 && a > b
             {
                 errors.push(ConfigError::at_odds((low, low_value), (high, high_value)));
+            }
+        }
+        // One heartbeat that is late or lost must not be taken for a node that is gone.
+        const BEATS: [(&str, &str); 2] = [
+            ("broker.heartbeat.interval.ms", "broker.session.timeout.ms"),
+            ("quorum.heartbeat.interval.ms", "quorum.election.timeout.ms"),
+        ];
+        for (beat, limit) in BEATS {
+            if let (Some(beat_value), Some(limit_value)) = (self.get(beat), self.get(limit))
+                && let (Value::Int(a), Value::Int(b)) = (beat_value, limit_value)
+                && a.saturating_mul(3) > *b
+            {
+                errors.push(ConfigError::too_few_beats((beat, beat_value), (limit, limit_value)));
             }
         }
         errors
@@ -222,7 +247,7 @@ impl Settings {
         for (source, entries) in [(Source::DynamicCluster, cluster), (Source::DynamicNode, node)] {
             for (name, text) in entries {
                 if let Some(setting) = setting(name)
-                    && let Ok(value) = value::parse(setting.kind, setting.unit, text, Style::Kafka)
+                    && let Ok(value) = read_value(setting, text, Style::Kafka)
                 {
                     result.put(name, Layer { source: source.clone(), value });
                 }
@@ -232,6 +257,20 @@ impl Settings {
     }
 }
 
+/// Reads a value, and checks what its type alone doesn't say.
+fn read_value(setting: &Setting, text: &str, style: Style) -> Result<Value, String> {
+    let value = value::parse(setting.kind, setting.unit, text, style)?;
+    match (setting.name, &value) {
+        ("peers", Value::List(parts)) => check_peers(parts)?,
+        ("join" | "replication.followers", Value::List(parts)) => check_addresses(parts)?,
+        ("default.replication.factor" | "offsets.topic.replication.factor", Value::Int(0)) => {
+            return Err("Value must be at least 1, or -1 for as many as the cluster has nodes for".to_owned());
+        }
+        _ => {}
+    }
+    Ok(value)
+}
+
 /// Checks what a node's settings are to be altered to over the protocol: names known, changeable at run time, values in range.
 pub fn validate_dynamic(entries: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for (name, text) in entries {
@@ -239,7 +278,7 @@ pub fn validate_dynamic(entries: &BTreeMap<String, String>) -> Result<(), Config
         if setting.change == Change::AtStart {
             return Err(ConfigError::not_dynamic(name));
         }
-        value::parse(setting.kind, setting.unit, text, Style::Kafka)
+        read_value(setting, text, Style::Kafka)
             .map_err(|problem| ConfigError::topic(name, text, &problem))?;
     }
     Ok(())
@@ -257,6 +296,7 @@ mod tests {
             flags: own(flags),
             environment: own(environment),
             file: Some(("chronik.toml".to_owned(), file.to_owned())),
+            mode: None,
         }
     }
 
@@ -286,6 +326,9 @@ mod tests {
         assert_eq!(loaded.source("log.retention.ms").to_string(), "chronik.toml:5");
         assert_eq!(loaded.source("flush"), &Source::Default);
         assert_eq!(loaded.layers("num.partitions").len(), 4);
+        let listed = sources(&[], &[], "[replication]\nfollowers = [\"a:1\", \"b:2\"]\n");
+        let followers = NodeConfig::from_settings(&Settings::load(&listed).unwrap()).replication_followers;
+        assert_eq!(followers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:1", "b:2"]);
         let unset = Settings::load(&sources(&[], &[("CHRONIK_ADVERTISE", "")], "")).unwrap();
         assert_eq!(NodeConfig::from_settings(&unset).advertise, None);
     }
@@ -325,6 +368,14 @@ mod tests {
         assert_eq!(
             errors(&[], &[], "num.partitions = 1\n[num]\npartitions = 2"),
             "num.partitions (f:3): it is set in line 1 already".replace("f:", "chronik.toml:")
+        );
+        assert_eq!(
+            errors(&[("broker-heartbeat-interval-ms", "501ms")], &[], ""),
+            "broker.heartbeat.interval.ms = 501 is more than a third of broker.session.timeout.ms = 1500: lower the first or raise the second"
+        );
+        assert_eq!(
+            errors(&[], &[("CHRONIK_REPLICATION_FOLLOWERS", "a:9092,b")], ""),
+            "replication.followers = \"a:9092,b\" (environment): \"b\" is not HOST:PORT: the port is missing"
         );
         assert!(errors(&[("group-min-session-timeout-ms", "2h")], &[], "").contains("lower the first"));
     }

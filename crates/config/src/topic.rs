@@ -154,9 +154,9 @@ topic_settings! {
     /// A segment is left for the next one when its first record is older than this.
     segment_ms: i64 = "segment.ms", Kind::long_from(1), Millis, "7d",
         ["log.roll.ms" Millis None, "log.roll.hours" Hours Some("168")];
-    /// Accepted and without effect: a replica that is not in sync is never made leader by itself.
+    /// Make a replica leader that is not in sync when no other is left: the partition goes on, and acknowledged records are lost.
     unclean_leader_election_enable: bool = "unclean.leader.election.enable", Kind::Bool, None, "false",
-        [], inert;
+        ["unclean.leader.election.enable" None Some("false")];
 }
 
 /// Every topic setting, ordered by name.

@@ -250,6 +250,37 @@ pub struct CleanupPolicy {
     pub compact: bool,
 }
 
+/// Which replica a consumer reads from (`replica.selector.class`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReplicaSelector {
+    /// An in-sync one in the consumer's rack, else the leader (KIP-392).
+    #[default]
+    Rack,
+    /// The leader.
+    Leader,
+}
+
+impl ReplicaSelector {
+    /// The words of the setting: ours, then the names of Kafka's classes that do the same.
+    pub const WORDS: &'static [&'static str] = &[
+        "rack",
+        "leader",
+        "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        "org.apache.kafka.common.replica.LeaderSelector",
+    ];
+}
+
+impl FromValue for ReplicaSelector {
+    fn from_value(value: Option<&Value>) -> Option<Self> {
+        let Some(Value::Text(text)) = value else { return None };
+        match text.rsplit('.').next()? {
+            "rack" | "RackAwareReplicaSelector" => Some(Self::Rack),
+            "leader" | "LeaderSelector" => Some(Self::Leader),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! from_choice {
     ($ty:ident { $($word:literal => $variant:ident),* $(,)? }) => {
         impl FromValue for $ty {

@@ -86,18 +86,17 @@ fn plan(image: &Image, dynamic: &Dynamic, topic: &CreatableTopic, promised: usiz
             -1 => dynamic.config.num_partitions,
             count => count,
         };
-        let replicas = match topic.replication_factor {
-            -1 => dynamic.config.default_replication_factor,
-            replicas => replicas,
-        };
         let count = positive(count.into()).ok_or_else(|| {
             let message = "Number of partitions was set to an invalid non-positive value.";
             Refusal::new(ErrorCode::InvalidPartitions, message)
         })?;
-        let replicas = positive(replicas.into()).ok_or_else(|| {
-            let message = "Replication factor must be larger than 0, or -1 to use the default value.";
-            Refusal::new(ErrorCode::InvalidReplicationFactor, message)
-        })?;
+        let replicas = match topic.replication_factor {
+            -1 => dynamic.settings.default_replication_factor(image.brokers().count()),
+            replicas => positive(replicas.into()).ok_or_else(|| {
+                let message = "Replication factor must be larger than 0, or -1 to use the default value.";
+                Refusal::new(ErrorCode::InvalidReplicationFactor, message)
+            })?,
+        };
         check_room(image, promised, count, dynamic.config.max_partitions_per_node)?;
         automatic(image, 0, count, replicas)?
     } else {
