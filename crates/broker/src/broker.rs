@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,22 +14,18 @@ use chronik_log::disk::OsDisk;
 use chronik_log::{
     CleanerOptions, DataDir, FlushMode, LogManager, LogOptions, RecoverySummary, StorageState,
 };
-use chronik_meta::Image;
-use chronik_peer::Peers;
-use chronik_quorum::{QuorumError, Timing};
 use tokio::sync::Notify;
 
 use crate::completions::Completions;
 use crate::fetch_session::SessionCache;
 use crate::fetch_wait::{FetchWait, Moved};
 use crate::groups::Groups;
-use crate::metadata::{Membership, Metadata, MetadataOptions};
+use crate::metadata::{Metadata, MetadataError, Registration};
 use crate::metrics::Metrics;
 use crate::partition::{Acks, AppendTime, Partition};
 use crate::producer_ids::ProducerIds;
 use crate::random;
 use crate::rate_limit::RateLimit;
-use crate::replication::{PeerEar, Replication};
 use crate::sync::Share;
 use crate::topics::Topics;
 use crate::waits::Waits;
@@ -51,11 +46,6 @@ pub struct Broker {
     pub(crate) completions: Arc<Completions>,
     pub(crate) topics: Topics,
     pub(crate) metadata: Metadata,
-    /// Connections to other nodes.
-    pub(crate) peers: Arc<Peers>,
-    /// Nodes whose addresses the settings name.
-    pub(crate) first_peers: Vec<(NodeId, String)>,
-    pub(crate) replication: Replication,
     pub(crate) producer_ids: ProducerIds,
     /// The data directory.
     pub(crate) data_path: PathBuf,
@@ -88,14 +78,6 @@ pub struct BrokerOptions {
     pub advertised: Option<(String, u16)>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How the node takes part in the metadata.
-    pub membership: Membership,
-    /// Connections to other nodes.
-    pub peers: Arc<Peers>,
-    /// What hears of these connections; it is bound to the broker.
-    pub ear: Arc<PeerEar>,
-    /// Nodes whose addresses the settings name.
-    pub first_peers: Vec<(NodeId, String)>,
 }
 
 /// Why the broker doesn't start.
@@ -106,20 +88,17 @@ pub enum BrokerError {
     Log(#[from] chronik_log::LogError),
     /// The metadata can't be read or written.
     #[error(transparent)]
-    Metadata(#[from] QuorumError),
-    /// The topics of the metadata can't be opened.
-    #[error("the topics can't be opened: {0}")]
-    Topics(String),
+    Metadata(#[from] MetadataError),
 }
 
 impl Broker {
     /// Opens the log and the metadata, recovering what the last run left, and serves from then on. Must be called within a
-    /// tokio runtime.
+    /// tokio runtime; it reads the disk, so not on a thread that others wait for.
     ///
     /// # Errors
     /// The disk can't be read or written, or holds what this version doesn't understand.
-    pub async fn start(options: BrokerOptions) -> Result<(Arc<Self>, RecoverySummary), BrokerError> {
-        let BrokerOptions { settings, data_dir, address, advertised, clock, .. } = options;
+    pub fn start(options: BrokerOptions) -> Result<(Arc<Self>, RecoverySummary), BrokerError> {
+        let BrokerOptions { settings, data_dir, address, advertised, clock } = options;
         let config = NodeConfig::from_settings(&settings);
         let data_path = data_dir.path().to_owned();
         let completions = Arc::new(Completions::default());
@@ -145,24 +124,15 @@ impl Broker {
             dedupe_buffer_bytes: config.log_cleaner_dedupe_buffer_size,
             io_bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
         });
-        let node_id = options.membership.registration.node_id;
-        let timing = Timing {
-            heartbeat: Duration::from_millis(config.broker_heartbeat_interval_ms),
-            session: Duration::from_millis(config.broker_session_timeout_ms),
-            ..Timing::default()
-        };
-        let metadata = Metadata::open(MetadataOptions {
-            data_path: data_path.clone(),
-            membership: options.membership,
-            transport: Some(options.peers.clone()),
-            clock: clock.clone(),
+        let registration = Registration {
+            node_id: config.node_id,
+            rack: config.broker_rack.clone(),
+            clock: &clock,
             durable: !config.ephemeral,
-            timing,
-            rebalance_leaders: config.auto_leader_rebalance_enable,
-        })
-        .await?;
+        };
+        let metadata = Metadata::open(&data_path, registration)?;
         let broker = Arc::new(Self {
-            node_id,
+            node_id: config.node_id,
             address,
             advertised,
             dynamic: RwLock::new(Arc::new(Dynamic { settings: settings.clone(), config: config.clone() })),
@@ -170,9 +140,6 @@ impl Broker {
             completions,
             topics: Topics::default(),
             metadata,
-            peers: options.peers,
-            first_peers: options.first_peers,
-            replication: Replication::new(config.replication_throttle_bytes_per_sec),
             producer_ids: ProducerIds::default(),
             data_path,
             metrics: Metrics::new(api::TABLE.iter().map(|row| row.key)),
@@ -188,17 +155,11 @@ impl Broker {
             closing: AtomicBool::new(false),
             closed: Notify::new(),
         });
-        let _ = broker.completions.broker.set(Arc::downgrade(&broker));
-        broker.dial(&broker.metadata.image());
-        options.ear.set(&broker);
-        broker.replication.start(&broker);
-        let opened = broker.clone();
-        // It opens logs, and may have to make some.
-        let followed = tokio::task::spawn_blocking(move || opened.metadata.follow(&opened));
-        followed.await.map_err(|error| BrokerError::Topics(error.to_string()))?;
+        broker.refresh_dynamic();
+        broker.load_topics()?;
+        broker.metadata.follow(&broker);
         tokio::spawn(Waits::run(Arc::downgrade(&broker)));
         broker.groups.start(&broker);
-        tokio::spawn(broker.clone().remove_strays());
         Ok((broker, recovery))
     }
 
@@ -226,19 +187,6 @@ impl Broker {
         }
     }
 
-    /// Ready where [`Broker::pressured`] is false; else the task is woken when it may be.
-    pub(crate) fn poll_unpressured(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.log.pressure() {
-            return Poll::Ready(());
-        }
-        let (broker, waker) = (self.clone(), cx.waker().clone());
-        tokio::spawn(async move {
-            broker.pressure_relieved().await;
-            waker.wake();
-        });
-        Poll::Pending
-    }
-
     /// Every metric, as Prometheus text.
     pub fn render_metrics(&self) -> String {
         let image = self.metadata.image();
@@ -257,7 +205,7 @@ impl Broker {
             return Some("the node is shutting down".to_owned());
         }
         match self.completions.state() {
-            None | Some(StorageState::Writable) => self.metadata.quorum().not_ready(),
+            None | Some(StorageState::Writable) => None,
             Some(StorageState::Full) => Some("the disk is full: writes are refused, reads go on".to_owned()),
             Some(StorageState::Poisoned(error)) => Some(format!("storage failed: {error}")),
         }
@@ -273,8 +221,7 @@ impl Broker {
     /// Flushes and checkpoints the log. No request may be handled any more.
     pub async fn shutdown(self: &Arc<Self>) {
         self.begin_shutdown();
-        self.metadata.stop().await;
-        self.peers.close();
+        self.metadata.stop();
         let log = self.log.clone();
         match tokio::task::spawn_blocking(move || log.close()).await {
             Ok(Ok(())) => {}
@@ -299,7 +246,8 @@ impl Broker {
     }
 
     /// Puts what the metadata says of this node's settings over those it was started with.
-    pub(crate) fn refresh_dynamic(&self, image: &Image) {
+    pub(crate) fn refresh_dynamic(&self) {
+        let image = self.metadata.image();
         let none = Arc::new(BTreeMap::new());
         let own = image.broker_configs(self.node_id).unwrap_or(&none);
         let settings = self.dynamic().settings.with_dynamic(image.default_broker_configs(), own);
