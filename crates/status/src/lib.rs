@@ -11,9 +11,11 @@
 //! not there is `null`, never -1.
 
 mod cluster;
+mod find;
 mod lag;
 mod problem;
 mod promote;
+mod text;
 
 pub use cluster::{
     BrokerStatus, ClusterStatus, MetadataRole, MetadataStatus, Mode, ObserverStatus, PARTITIONS_MAX,
@@ -22,3 +24,4 @@ pub use cluster::{
 pub use lag::{FollowerLag, FollowerTotal, LagReport, PARTITIONS_DEFAULT, PartitionLag};
 pub use problem::{Kind, Problem, Severity};
 pub use promote::{PromoteAnswer, PromoteRequest, Refusal};
+pub use text::{bytes, count, duration};

@@ -55,13 +55,4 @@ pub enum Kind {
     NotLedByPreferred,
     /// Partitions that are moving.
     Reassigning,
-    /// A number of voters that survives no more failures than one fewer would.
-    EvenVoters,
-}
-
-impl crate::ClusterStatus {
-    /// What is wrong, the worst first.
-    pub fn find_problems(&self) -> Vec<Problem> {
-        Vec::new()
-    }
 }
