@@ -32,6 +32,8 @@ struct Cached {
 struct Inner {
     files: HashMap<FileKey, Cached>,
     clock: u64,
+    /// Rises when files are forgotten: what was opened meanwhile may be one that is gone from its folder.
+    forgotten: u64,
 }
 
 /// The open files. A file that somebody still holds stays open until that is dropped, even if it left the cache.
@@ -53,7 +55,7 @@ impl FileCache {
         mode: OpenMode,
         path: impl FnOnce() -> io::Result<std::path::PathBuf>,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        {
+        let forgotten = {
             let mut inner = self.inner.hold();
             inner.clock += 1;
             let clock = inner.clock;
@@ -61,7 +63,8 @@ impl FileCache {
                 cached.used = clock;
                 return Ok(cached.file.clone());
             }
-        }
+            inner.forgotten
+        };
         // A file found for reading may later be written: there is one handle for both. A folder or file system that
         // has become read-only still serves readers.
         let path = path()?;
@@ -72,6 +75,9 @@ impl FileCache {
             other => other?,
         };
         let mut inner = self.inner.hold();
+        if inner.forgotten != forgotten {
+            return Ok(file);
+        }
         if inner.files.len() >= self.limit {
             inner.evict(self.limit);
         }
@@ -81,12 +87,16 @@ impl FileCache {
 
     /// Forgets a file, before it is replaced or removed.
     pub(crate) fn forget(&self, key: FileKey) {
-        self.inner.hold().files.remove(&key);
+        let mut inner = self.inner.hold();
+        inner.forgotten += 1;
+        inner.files.remove(&key);
     }
 
     /// Forgets all files of a partition.
     pub(crate) fn forget_partition(&self, partition: u64) {
-        self.inner.hold().files.retain(|key, _| key.partition != partition);
+        let mut inner = self.inner.hold();
+        inner.forgotten += 1;
+        inner.files.retain(|key, _| key.partition != partition);
     }
 
     /// Files open through the cache.
@@ -137,6 +147,13 @@ mod tests {
         assert!(!cache.inner.hold().files.contains_key(&key(0)));
         assert_eq!(held.len().unwrap(), 0);
         cache.forget_partition(1);
+        assert_eq!(cache.len(), 0);
+        // A file that was forgotten while it was being opened is not kept.
+        let path = || {
+            cache.forget(key(3));
+            Ok(PathBuf::from("/d/3"))
+        };
+        cache.get(&disk, key(3), OpenMode::Create, path).unwrap();
         assert_eq!(cache.len(), 0);
     }
 }

@@ -129,14 +129,14 @@ impl Core {
             return Err(LogError::Refused("what was appended can't be written".to_owned()));
         }
         let all = file.wants_all();
-        let deleted = std::mem::take(&mut *self.deleted.hold());
+        // They stay on the list until their folders are gone: one that comes back has to wait for that.
+        let deleted = self.deleted.hold().clone();
         let dirty = std::mem::take(&mut *self.dirty.hold());
         // Put back if it fails, so that the next attempt takes them up.
         let changed = dirty.clone();
         let partitions = if all { self.all_partitions() } else { dirty };
         let written = self.write_checkpoint(&mut file, replay_from, clean, all, &deleted, partitions);
         if let Err(e) = written {
-            self.deleted.hold().extend(deleted);
             for partition in &changed {
                 partition.mark_dirty(&mut partition.lock());
             }
@@ -148,12 +148,13 @@ impl Core {
         count(&self.counters.checkpoints, 1);
         self.torn_behind.store(false, Ordering::Relaxed);
         self.remove_journals(replay_from);
-        for key in deleted {
+        for key in &deleted {
             // Under its own name it is there only if the last run ended before it was renamed.
             for name in [key.to_string(), format!("{key}{DELETED}")] {
                 self.remove_folder(&name);
             }
         }
+        self.deleted.hold().retain(|key| !deleted.contains(key));
         Ok(())
     }
 

@@ -133,7 +133,8 @@ impl LogManager {
         Ok((Arc::new(Self { core, threads: Mutex::new(threads), _dir: dir }), summary))
     }
 
-    /// The log of a partition, made if it is not there yet. Options given for one that is there replace its own.
+    /// The log of a partition, made if it is not there yet. Options given for one that is there replace its own. Where the
+    /// same partition was deleted just before, this waits for a checkpoint, and for its files to be gone.
     ///
     /// # Errors
     /// It is not there, and the storage takes no writes.
@@ -142,6 +143,10 @@ impl LogManager {
         key: PartitionKey,
         options: Arc<PartitionOptions>,
     ) -> Result<Arc<PartitionLog>, LogError> {
+        // A replica that was moved away and comes back must not meet what is left of its former life.
+        if self.core.deleted.hold().contains(&key) {
+            self.core.checkpoint(false)?;
+        }
         let mut partitions = self.core.partitions.write().unwrap_or_else(|p| p.into_inner());
         if let Some(partition) = partitions.get(&key) {
             partition.set_options(options);
@@ -173,9 +178,16 @@ impl LogManager {
     /// # Errors
     /// The operating system says no.
     pub fn delete_partition(&self, key: &PartitionKey) -> Result<bool, LogError> {
-        let removed = self.core.partitions.write().unwrap_or_else(|p| p.into_inner()).remove(key);
-        let Some(partition) = removed else { return Ok(false) };
+        let Some(partition) = self.partition(key) else { return Ok(false) };
         partition.delete();
+        {
+            let mut partitions = self.core.partitions.write().unwrap_or_else(|p| p.into_inner());
+            if partitions.remove(key).is_none() {
+                return Ok(false);
+            }
+            // Whoever makes the partition again sees either the log or this.
+            self.core.deleted.hold().push(*key);
+        }
         let dir = partition.dir();
         let mut to = dir.clone().into_os_string();
         to.push(crate::keeper::DELETED);
@@ -183,7 +195,6 @@ impl LogManager {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(LogError::io("rename", dir)(e)),
             _ => {}
         }
-        self.core.deleted.hold().push(*key);
         self.core.queue.kick();
         self.core.ask_keeper(|k| k.checkpoint = true);
         Ok(true)

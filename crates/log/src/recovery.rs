@@ -87,9 +87,10 @@ pub(crate) fn open(
     *core.partitions.write().unwrap_or_else(|p| p.into_inner()) = partitions;
     // What is torn was judged by how far this journal had been flushed. Once another one follows it, that can't be told
     // any more, so it is not to be read again (and until that is so, the next journal does not say how far it is flushed).
-    // And where there is no checkpoint there is one from here on, also in a new directory: one that is missing is lost.
+    // Nor may a start write batches that were taken back to where others are by then. And where there is no checkpoint
+    // there is one from here on, also in a new directory: one that is missing is lost.
     core.torn_behind.store(replayed.faults, Relaxed);
-    if (replayed.faults || lost || !short.is_empty())
+    if (replayed.faults || replayed.taken_back || lost || !short.is_empty())
         && let Err(e) = core.checkpoint_after_faults(&replayed.damaged)
     {
         tracing::warn!("no checkpoint could be made after the recovery: {e}");

@@ -218,12 +218,13 @@ fn check(disk: &SimulatedDisk, models: &mut [Model], how: Crash) -> Result<(), T
 }
 
 /// Tells what was done if a test panics.
-struct Stories<'a>(&'a mut Vec<Model>);
+struct Stories<'a>(u64, &'a mut Vec<Model>);
 
 impl Drop for Stories<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for (p, m) in self.0.iter().enumerate() {
+            println!("seed {}", self.0);
+            for (p, m) in self.1.iter().enumerate() {
                 println!(
                     "partition {p}: {}",
                     m.story.iter().rev().take(25).rev().cloned().collect::<Vec<_>>().join("; ")
@@ -237,8 +238,8 @@ fn case(seed: u64) -> Result<(), TestCaseError> {
     let mut random = Random(seed);
     let mut disk = SimulatedDisk::new(seed);
     let mut models = vec![Model::default(); PARTITIONS as usize];
-    let stories = Stories(&mut models);
-    let models = &mut *stories.0;
+    let stories = Stories(seed, &mut models);
+    let models = &mut *stories.1;
     // True while nothing was ever taken back from the end of a log. What a cut left behind in the files is kept apart from
     // the log by the checkpoint alone, so a lost one may bring it back (docs/storage-format.md says so).
     let mut uncut = true;

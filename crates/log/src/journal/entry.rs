@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Delete,
     /// The journal up to a place has been flushed; in place of a partition's number, it says how many files back that is.
     Flushed,
+    /// The whole log is thrown away; it begins anew at an offset.
+    Reset,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             Kind::Truncate => 7,
             Kind::Delete => 8,
             Kind::Flushed => 9,
+            Kind::Reset => 10,
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             7 => Kind::Truncate,
             8 => Kind::Delete,
             9 => Kind::Flushed,
+            10 => Kind::Reset,
             _ => return None,
         })
     }
@@ -221,7 +225,7 @@ pub(crate) fn decode_header(file: u64, bytes: &[u8]) -> Found {
         Kind::Batch | Kind::BatchRoll => length >= HEADER_SIZE,
         Kind::Marker | Kind::MarkerRoll => length == HEADER_SIZE,
         Kind::Define => length == DEFINE_SIZE,
-        Kind::LogStart | Kind::Flushed => length == 8,
+        Kind::LogStart | Kind::Flushed | Kind::Reset => length == 8,
         Kind::Truncate => length == CUT_SIZE,
         Kind::Delete => length == 0,
     };

@@ -263,8 +263,9 @@ impl Core {
             for (partition, end) in &unflushed.progress {
                 partition.note_flushed(*end);
             }
-            self.flush.finish(&unflushed, true);
+            // The listener first: who waits for the flush in order to cut a log must not have it told of the old end later.
             self.listener.on_flushed(&unflushed.progress);
+            self.flush.finish(&unflushed, true);
             // Those who wait for the next flush only left the writer asleep meanwhile, and no time is lost in waking it.
             self.write_queued();
         }
@@ -282,9 +283,16 @@ impl Core {
             Ok(())
         };
         let segment = |s: &DirtySegment| {
-            s.file.sync_data().and_then(|()| s.partition.sync_new_files(s.segment)).map_err(|e| {
-                format!("flushing segment {} of partition {} failed: {e}", s.segment, s.partition.key())
-            })
+            match s.file.sync_data().and_then(|()| s.partition.sync_new_files(s.segment)) {
+                // Its folder may be gone by now, and nobody waits for it.
+                Err(_) if s.partition.lock().deleted => Ok(()),
+                Err(e) => Err(format!(
+                    "flushing segment {} of partition {} failed: {e}",
+                    s.segment,
+                    s.partition.key()
+                )),
+                Ok(()) => Ok(()),
+            }
         };
         if unflushed.segments.is_empty() {
             return unflushed.journals.iter().try_for_each(journal);

@@ -88,6 +88,7 @@ pub(crate) enum Item<'a> {
     Batch { header: &'a BatchHeader, bytes: &'a Bytes, place: Place, direct: bool },
     LogStart(i64),
     Truncate(Cut),
+    Reset(i64),
     Delete,
     Create,
 }
@@ -199,6 +200,7 @@ impl Queue {
             }
             Item::LogStart(offset) => inner.control(part, Kind::LogStart, slot, &offset.to_le_bytes()),
             Item::Truncate(cut) => inner.control(part, Kind::Truncate, slot, &cut.encode()),
+            Item::Reset(offset) => inner.control(part, Kind::Reset, slot, &offset.to_le_bytes()),
             Item::Delete => inner.control(part, Kind::Delete, slot, &[]),
             // The definition that precedes it, at a partition's first entry, says all.
             Item::Create => {}

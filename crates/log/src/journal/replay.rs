@@ -41,6 +41,8 @@ pub(crate) struct Replayed {
     pub(crate) faults: bool,
     /// Journal files with damage where they had been flushed.
     pub(crate) damaged: Vec<u64>,
+    /// The end of a log was taken back: what is appended next may lie where the journal has other batches.
+    pub(crate) taken_back: bool,
 }
 
 /// A batch that ought to be in its segment and isn't: damage, unless it went for a reason that comes later.
@@ -62,6 +64,7 @@ pub(crate) struct Replay<'a> {
     gap: bool,
     faults: Vec<Fault>,
     suspects: HashMap<PartitionKey, Vec<Suspect>>,
+    taken_back: bool,
     /// The journal had been flushed up to here.
     flushed: JournalPosition,
     summary: &'a mut RecoverySummary,
@@ -135,6 +138,7 @@ impl<'a> Replay<'a> {
             gap: false,
             faults: Vec::new(),
             suspects: HashMap::new(),
+            taken_back: false,
             flushed: JournalPosition::default(),
             summary,
             next_progress: PROGRESS,
@@ -149,7 +153,7 @@ impl<'a> Replay<'a> {
         self.judge_suspects()?;
         let faults = !self.faults.is_empty();
         let damaged = self.judge();
-        Ok(Replayed { partitions: self.partitions, faults, damaged })
+        Ok(Replayed { partitions: self.partitions, faults, damaged, taken_back: self.taken_back })
     }
 
     fn file(&mut self, number: u64) -> Result<(), LogError> {
@@ -268,6 +272,9 @@ impl<'a> Replay<'a> {
         if let Some(cut) = cut {
             self.truncated(&partition, cut.end);
         }
+        if kind == Kind::Reset {
+            self.thrown_away(&key);
+        }
         if self.cut.contains_key(&key) {
             return Ok(());
         }
@@ -280,6 +287,13 @@ impl<'a> Replay<'a> {
             Kind::Truncate => {
                 if let Some(cut) = cut {
                     partition.cut_at(cut)?;
+                    self.taken_back = true;
+                }
+            }
+            Kind::Reset => {
+                if let Some(offset) = number() {
+                    partition.wipe(offset.max(0));
+                    self.taken_back = true;
                 }
             }
             Kind::Delete => {
@@ -332,6 +346,7 @@ impl<'a> Replay<'a> {
         if d.end_offset < end {
             let (segment, position) = (d.active_base, d.active_position);
             partition.cut_at(Cut { end: d.end_offset, segment, position })?;
+            self.taken_back = true;
         }
         if d.end_offset > end {
             let what = format!("its log goes on at offset {} where it ended at {end}", d.end_offset);
@@ -427,6 +442,13 @@ impl<'a> Replay<'a> {
             self.cut.remove(&key);
             self.faults.retain(|f| f.partition.as_ref().is_none_or(|p| p.key() != key));
         }
+    }
+
+    /// The log was thrown away: nothing that could not be read of it matters any more.
+    fn thrown_away(&mut self, key: &PartitionKey) {
+        self.suspects.remove(key);
+        self.cut.remove(key);
+        self.faults.retain(|f| f.partition.as_ref().is_none_or(|p| p.key() != *key));
     }
 
     /// What ought to be in segments and isn't: below the log's start it was removed; else the log ends before it.

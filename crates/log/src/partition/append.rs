@@ -76,10 +76,13 @@ impl PartitionLog {
         })
     }
 
-    /// Appends record batches as the leader stored them, keeping offsets and epochs. Gaps that compaction left are kept.
+    /// Appends record batches (one or several, whole) as the leader stored them: byte by byte, with offsets and epochs. Each
+    /// CRC is checked, and the log takes note of idempotent producers and epochs. Gaps that compaction left are kept.
+    /// Never waits for the disk; [`LogListener`](crate::LogListener) hears of it as of a leader's append.
     ///
     /// # Errors
-    /// They don't continue the log, or a CRC is wrong. Batches before the bad one are appended.
+    /// They don't continue the log ([`AppendError::NotContiguous`]: they begin below its end), they are no whole batches, or
+    /// a CRC is wrong. Batches before the bad one are appended.
     pub fn append_follower(self: &Arc<Self>, batches: Bytes) -> Result<Appended, AppendError> {
         let now_ms = self.core.clock.wall_ms();
         let mut appended: Option<Appended> = None;
@@ -109,10 +112,12 @@ impl PartitionLog {
         appended.ok_or(AppendError::Empty)
     }
 
-    /// Moves the log's start up to `before` (at most the log's end); what is below goes away. Gives the new start.
+    /// Moves the log's start up to `before` (at most the log's end); what is below goes away. Gives the new start. Also for
+    /// a follower that hears of its leader's log start offset (KIP-107). Does nothing if the log starts there or later.
     ///
     /// # Errors
-    /// `before` is above the log's end, or the storage takes no writes.
+    /// `before` is above the log's end (a follower then begins anew, see [`PartitionLog::reset_to`]), the end is being cut
+    /// back at the moment, or the storage takes no writes.
     pub fn delete_records(self: &Arc<Self>, before: i64) -> Result<i64, AppendError> {
         let mut state = self.lock();
         state.usable()?;
@@ -125,6 +130,7 @@ impl PartitionLog {
             }));
         }
         if before > log_start {
+            state.not_cutting()?;
             self.queue(&mut state, &Item::LogStart(before))?;
             self.log_start.store(before, Ordering::Release);
             state.epochs.advance_start(before);
@@ -153,9 +159,7 @@ impl PartitionLog {
         bytes: &Bytes,
         now_ms: i64,
     ) -> Result<(), AppendError> {
-        if state.cutting {
-            return Err(AppendError::Storage("the log's end is being cut back; try again".to_owned()));
-        }
+        state.not_cutting()?;
         let size = bytes.len() as u64;
         if size != header.total_size() as u64 {
             return Err(AppendError::Length { stated: header.total_size(), found: bytes.len() });
@@ -172,6 +176,14 @@ impl PartitionLog {
 }
 
 impl State {
+    /// Fails while the log's end is being cut back: what is queued then would tell of an end that is gone.
+    fn not_cutting(&self) -> Result<(), AppendError> {
+        if self.cutting {
+            return Err(AppendError::Storage("the log's end is being cut back; try again".to_owned()));
+        }
+        Ok(())
+    }
+
     /// Where a batch goes: to the active segment, unless that is full or old.
     fn place(&self, header: &BatchHeader, size: u64, now_ms: i64) -> Place {
         let active = self.active;

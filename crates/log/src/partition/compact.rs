@@ -43,11 +43,11 @@ impl PartitionLog {
         {
             segments = self.stored_segments()?.0;
         }
-        let flushed = self.flushed_offset();
+        let settled = self.settled_offset();
         let (mut all, mut dirty, mut due) = (0, 0, cleaned.horizon_ms <= now_ms);
         let mut cleanable = Vec::new();
         for segment in segments {
-            if !segment.sealed || segment.end > flushed {
+            if !segment.sealed || segment.end > settled {
                 break;
             }
             let young = options.min_compaction_lag_ms > 0

@@ -7,6 +7,7 @@ pub(crate) mod producers;
 mod read;
 mod rebuild;
 mod replay;
+mod reset;
 mod retention;
 mod segments;
 mod state;
@@ -43,8 +44,12 @@ pub struct PartitionLog {
     written: AtomicI64,
     flushed: AtomicI64,
     size: AtomicU64,
+    /// Offset below which retention and compaction may work; see [`PartitionLog::set_high_watermark`].
+    high_watermark: AtomicI64,
     /// The partition's place in the list of what is to be flushed; under that list's lock.
     flush_mark: AtomicU64,
+    /// Held while the log's end is cut back, or the log is thrown away. Taken before `io`.
+    cuts: Mutex<()>,
     /// Held while the partition's files are written to or exchanged. Taken before `state`.
     io: Mutex<()>,
     state: Mutex<State>,
@@ -64,7 +69,9 @@ impl PartitionLog {
             written: AtomicI64::new(end),
             flushed: AtomicI64::new(end),
             size: AtomicU64::new(size),
+            high_watermark: AtomicI64::new(i64::MAX),
             flush_mark: AtomicU64::new(0),
+            cuts: Mutex::new(()),
             io: Mutex::new(()),
             state: Mutex::new(state),
         }
@@ -110,13 +117,39 @@ impl PartitionLog {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// The largest epoch in the log that is not above `epoch`, and the offset after its last record (KIP-101, KIP-279).
+    /// Notes up to which offset all replicas in sync have the log: what is above may be taken back by a new leader, so
+    /// retention removes nothing there and compaction takes nothing there for newer. Cheap; to be called whenever it moves,
+    /// and once when the node starts, before which there is no such limit (as for a log that has no other replica).
+    pub fn set_high_watermark(&self, offset: i64) {
+        self.high_watermark.store(offset, Ordering::Release);
+    }
+
+    /// Offset below which retention and compaction may work.
+    pub(crate) fn settled_offset(&self) -> i64 {
+        self.flushed_offset().min(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// Notes that this node leads the partition from now on, in `epoch`: the epoch begins at the log's end, though no record
+    /// is of it yet (KIP-101). Does nothing if the log has this epoch or a later one. It is kept in memory until the first
+    /// batch of the epoch is appended; a leader that starts again notes it again.
+    pub fn begin_epoch(&self, epoch: i32) {
+        let mut state = self.lock();
+        let end = state.end;
+        state.epochs.note(epoch, end);
+    }
+
+    /// The end of leader epoch `epoch` in this log, as OffsetForLeaderEpoch tells it (KIP-101, KIP-279): the largest epoch
+    /// known that is not above `epoch`, and where the next one begins (the log end offset for the last). For an epoch below
+    /// all known ones, whose records are gone, that epoch and where the first known one begins. `None` if no epoch is
+    /// known, or for a negative one. An epoch above all known ones gets the last one's end: whether a leader may have
+    /// such an epoch is for the caller to say.
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
         let state = self.lock();
         state.epochs.end_offset(epoch, state.end)
     }
 
-    /// Epoch of the leader that appended the last record.
+    /// The last leader epoch known: that of the leader that appended the last record, or of
+    /// [`PartitionLog::begin_epoch`] since. A follower names it when it fetches (KIP-595's last fetched epoch).
     pub fn latest_epoch(&self) -> Option<i32> {
         self.lock().epochs.latest()
     }

@@ -36,6 +36,7 @@ impl PartitionLog {
             }
             (state.active.segment, state.active.position)
         };
+        self.remove_thrown_away().map_err(LogError::io("remove old segments in", self.dir()))?;
         let path = self.segment_path(segment);
         if self.core.disk.file_len(&path).is_ok_and(|length| length > position) {
             self.cut_segment(segment, position).map_err(LogError::io("cut", path))?;
@@ -53,6 +54,7 @@ impl PartitionLog {
         let _io = self.lock_io();
         let dir = self.dir();
         crate::cleaner::finish_swaps(&*self.core.disk, &dir).map_err(LogError::io("list", &dir))?;
+        self.remove_thrown_away().map_err(LogError::io("remove old segments in", &dir))?;
         let before = self.lock().stored;
         let names = self.core.disk.list(&dir).map_err(LogError::io("list", &dir))?;
         let mut bases: Vec<i64> = names.iter().filter_map(|n| parse_log_name(n)).collect();

@@ -24,12 +24,12 @@ impl PartitionLog {
         if sealed_bytes == 0 && (!by_time || active_bytes == 0) {
             return Ok(false);
         }
-        let flushed = self.flushed_offset();
+        let settled = self.settled_offset();
         let log_start = self.log_start_offset();
         let mut start = log_start;
         let mut size = self.size();
         for segment in self.stored_segments()?.0 {
-            if segment.end > flushed {
+            if segment.end > settled {
                 break;
             }
             if segment.end <= log_start {

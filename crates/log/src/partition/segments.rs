@@ -257,8 +257,10 @@ impl PartitionLog {
     }
 
     pub(crate) fn remove_index(&self, base: i64) -> io::Result<()> {
+        let removed = self.core.disk.remove(&self.dir().join(index_name(base)));
+        // Afterwards: who opened it before the removal must not leave it in the cache.
         self.core.files.forget(self.file_key(base, FileKind::Index));
-        self.core.disk.remove(&self.dir().join(index_name(base)))
+        removed
     }
 
     /// Makes the index again where a replay left it incomplete.
@@ -282,8 +284,9 @@ impl PartitionLog {
     /// Removes the files of a segment that is no longer in the log.
     pub(crate) fn remove_segment(&self, base: i64) -> io::Result<()> {
         self.remove_index(base)?;
+        let removed = self.core.disk.remove(&self.dir().join(log_name(base)));
         self.core.files.forget(self.file_key(base, FileKind::Log));
-        self.core.disk.remove(&self.dir().join(log_name(base)))
+        removed
     }
 }
 

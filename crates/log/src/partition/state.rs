@@ -86,6 +86,8 @@ pub(crate) struct State {
     /// The log's files were cut since the node started, in a replay or later: what a checkpoint said of their lengths
     /// before no longer holds.
     pub(crate) files_cut: bool,
+    /// The log was thrown away and began anew at this offset, and its folder still holds what was before.
+    pub(crate) began_anew: Option<i64>,
     /// Offset that the next record gets.
     pub(crate) end: i64,
     pub(crate) active: Active,
@@ -125,6 +127,7 @@ impl State {
             deleted: false,
             cutting: false,
             files_cut: false,
+            began_anew: None,
             end: start,
             active: Active { segment: start, position: 0, created_ms: 0 },
             producers: Producers::default(),

@@ -11,18 +11,23 @@ use crate::index::IndexCursor;
 use crate::journal::entry::Cut;
 use crate::journal::queue::Item;
 use crate::segment::Scanner;
+use crate::sync::Lock;
 
 impl PartitionLog {
     /// Cuts the log's end back to `end` (a follower that had more than its leader). A batch that reaches across goes
-    /// whole. Waits for appends that are being written, and for the cut to be flushed.
+    /// whole. Waits for appends that are being written, and for the cut to be flushed. Epochs and idempotent producers go
+    /// back with the log. A cut below the log's start leaves an empty log that begins where it ends.
     ///
     /// # Errors
     /// The storage takes no writes, or the log can't be read. Appends are refused until a later cut succeeds.
     pub fn truncate_to(self: &Arc<Self>, end: i64) -> Result<(), AppendError> {
+        let _one_at_a_time = self.cuts.hold();
         {
             let mut state = self.lock();
             state.usable()?;
             if state.end <= end && !state.cutting {
+                // An epoch that this node led without appending anything.
+                state.epochs.truncate(end);
                 return Ok(());
             }
             state.cutting = true;
@@ -146,6 +151,7 @@ impl PartitionLog {
         state.end = end;
         state.epochs.truncate(end);
         state.producers.truncate(end);
+        state.cleaned.to = state.cleaned.to.min(end);
         state.forget_hints();
         let last = state.active.segment;
         state.dirty_segments.retain(|s| *s <= last);
