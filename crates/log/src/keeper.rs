@@ -138,7 +138,10 @@ impl Core {
         let written = self.write_checkpoint(&mut file, replay_from, clean, all, &deleted, partitions);
         if let Err(e) = written {
             for partition in &changed {
-                partition.mark_dirty(&mut partition.lock());
+                let mut state = partition.lock();
+                // Also of those that it did not come to, which are no longer on the list.
+                state.dirty = false;
+                partition.mark_dirty(&mut state);
             }
             if e.is_full() {
                 self.refuse_for_space(0);

@@ -99,7 +99,9 @@ const GATHER_BYTES: u64 = 1 << 20;
 #[derive(Default)]
 struct Threads {
     writer: Option<JoinHandle<()>>,
-    others: Vec<JoinHandle<()>>,
+    flusher: Option<JoinHandle<()>>,
+    /// The keeper and the cleaner.
+    keepers: Vec<JoinHandle<()>>,
 }
 
 impl LogManager {
@@ -124,11 +126,8 @@ impl LogManager {
         };
         let threads = Threads {
             writer: Some(start("log-writer", Core::run_writer)?),
-            others: vec![
-                start("log-flusher", Core::run_flusher)?,
-                start("log-keeper", Core::run_keeper)?,
-                start("log-cleaner", Core::run_cleaner)?,
-            ],
+            flusher: Some(start("log-flusher", Core::run_flusher)?),
+            keepers: vec![start("log-keeper", Core::run_keeper)?, start("log-cleaner", Core::run_cleaner)?],
         };
         Ok((Arc::new(Self { core, threads: Mutex::new(threads), _dir: dir }), summary))
     }
@@ -282,6 +281,8 @@ impl LogManager {
     pub fn close(&self) -> Result<(), LogError> {
         self.core.queue.refuse_new("the log is closed".into());
         let flushed = self.core.flush_and_wait();
+        // Nothing may follow the checkpoint that says that the log was closed: neither another one nor cleaned segments.
+        self.end_keepers();
         let result = if flushed {
             self.core.checkpoint(true)
         } else {
@@ -291,21 +292,33 @@ impl LogManager {
         result
     }
 
-    /// Ends the threads without a checkpoint; the next start recovers, as after a kill of the process.
-    fn end(&self) {
-        let mut threads = std::mem::take(&mut *self.threads.hold());
-        self.core.queue.stop();
-        // The writer first: what it still writes, the others may have to flush.
-        if let Some(writer) = threads.writer.take() {
-            let _ = writer.join();
-        }
+    fn end_keepers(&self) {
         self.core.ask_keeper(|k| k.stop = true);
         self.core.cleaner.hold().stop = true;
         self.core.cleaner_wake.notify_all();
-        self.core.flush.stop();
-        for thread in threads.others {
+        let keepers = std::mem::take(&mut self.threads.hold().keepers);
+        for thread in keepers {
             let _ = thread.join();
         }
+    }
+
+    /// Ends the threads without a checkpoint; the next start recovers, as after a kill of the process.
+    fn end(&self) {
+        let (writer, flusher) = {
+            let mut threads = self.threads.hold();
+            (threads.writer.take(), threads.flusher.take())
+        };
+        self.core.queue.stop();
+        // The writer first: what it still writes, the others may have to flush.
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+        // Who waits for a flush, waits no longer.
+        self.core.flush.stop();
+        if let Some(flusher) = flusher {
+            let _ = flusher.join();
+        }
+        self.end_keepers();
         self.core.partitions.write().unwrap_or_else(|p| p.into_inner()).clear();
         self.core.dirty.hold().clear();
         // What was not written or flushed holds partitions, and these what they share.

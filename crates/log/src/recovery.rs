@@ -95,6 +95,10 @@ pub(crate) fn open(
     {
         tracing::warn!("no checkpoint could be made after the recovery: {e}");
     }
+    if had_journal {
+        // The next start shall not have to read the same again.
+        core.ask_keeper(|k| k.checkpoint = true);
+    }
     summary.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     for cut in &summary.cut {
         tracing::warn!("recovery: {cut}");

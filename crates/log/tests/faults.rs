@@ -171,6 +171,54 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself() {
 }
 
 #[test]
+fn a_checkpoint_that_failed_forgets_no_partition() {
+    let disk = SimulatedDisk::new(3);
+    let (manager, _, _) = open(&disk);
+    let logs: Vec<_> =
+        (0..20).map(|p| manager.create_partition(key(p), partition_options()).unwrap()).collect();
+    for log in &logs {
+        log.append_leader(batch(1, 500, 1), 0, 0).unwrap();
+    }
+    flush(&manager, &logs[0]);
+    until("flushed", || logs.iter().all(|l| l.flushed_offset() == 1));
+    // There is no room for the segments.
+    disk.set_capacity(Some(disk.files().iter().map(|f| f.1).sum()));
+    assert!(manager.checkpoint().is_err());
+    disk.set_capacity(None);
+    until("writable", || manager.state() == StorageState::Writable);
+    for log in &logs {
+        log.append_leader(batch(1, 500, 2), 0, 0).unwrap();
+    }
+    flush(&manager, &logs[0]);
+    manager.checkpoint().unwrap();
+    drop((manager, logs));
+    let (manager, _, _) = open(&disk.crash(Crash::PowerLoss));
+    for p in 0..20 {
+        assert_eq!(read_all(&manager.partition(&key(p)).unwrap(), 1_000).len(), 2, "partition {p}");
+    }
+}
+
+#[test]
+fn a_start_after_a_kill_is_followed_by_a_checkpoint() {
+    let disk = SimulatedDisk::new(3);
+    let (manager, _, _) = open(&disk);
+    let log = manager.create_partition(key(0), partition_options()).unwrap();
+    for tag in 0..100 {
+        log.append_leader(batch(1, 500, tag), 0, 0).unwrap();
+    }
+    flush(&manager, &log);
+    drop((manager, log));
+    let disk = disk.crash(Crash::Kill);
+    let (manager, summary, _) = open(&disk);
+    assert_eq!(summary.batches, 100);
+    until("checkpoint", || manager.stats().checkpoints > 0);
+    drop(manager);
+    let (manager, summary, _) = open(&disk.crash(Crash::Kill));
+    assert_eq!((summary.batches, summary.journal_bytes), (0, 0), "{summary:?}");
+    assert_eq!(read_all(&manager.partition(&key(0)).unwrap(), 5_000).len(), 100);
+}
+
+#[test]
 fn a_lost_or_damaged_checkpoint_is_made_again() {
     for how in ["gone", "first byte", "middle", "last byte"] {
         for close in [true, false] {
