@@ -1,7 +1,7 @@
 //! Which brokers hold new partitions: as the client says, or as the broker chooses.
 
 use chronik_base::{ErrorCode, NodeId};
-use chronik_meta::{Assignments, Candidate, Image, place};
+use chronik_meta::{Assignments, Image, place};
 
 use crate::random;
 use crate::refusal::Refusal;
@@ -22,9 +22,7 @@ pub(crate) fn automatic(
             format!("{count} partitions are over {MAX_PARTITIONS}, the most that one request may make");
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    let candidates: Vec<Candidate> =
-        image.brokers().map(|broker| Candidate { id: broker.id, rack: broker.rack.clone() }).collect();
-    place(&candidates, count, replicas, first, random::u64())
+    place(&image.candidates(), count, replicas, first, random::u64())
         .map_err(|error| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string()))
 }
 
@@ -87,7 +85,10 @@ mod tests {
         let mut image = Image::default();
         for id in 1..3 {
             let incarnation = Uuid([id as u8; 16]);
-            image.apply(&Command::RegisterBroker { id, rack: None, endpoints: Vec::new(), incarnation });
+            let (endpoints, directory) = (Vec::new(), incarnation);
+            let register = Command::RegisterBroker { id, rack: None, endpoints, incarnation, directory };
+            image.apply(&register);
+            image.apply(&Command::UnfenceBroker { id, epoch: i64::from(id) * 2 - 1 });
         }
         image
     }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
-use chronik_base::{Clock, NodeId, TopicId};
+use chronik_base::{Clock, NodeId, TopicId, Uuid};
 use chronik_log::{LogError, PartitionKey};
 use chronik_meta::{
-    Command, Endpoint, Identity, IdentityError, Image, MetaError, MetaHandle, MetaStore, Results, StoreError,
-    StoreOptions,
+    Command, Endpoint, Identity, IdentityError, Image, MetaError, MetaHandle, MetaStore, Results, Role,
+    StoreError, StoreOptions,
 };
 use chronik_protocol::Str;
 use chronik_replica::{Leader, LeaderStart};
@@ -72,23 +72,36 @@ impl Metadata {
                 cut.reason
             );
         }
+        let mut own = identity.clone().unwrap_or_else(|| Identity {
+            node_id,
+            cluster_id: None,
+            created: clock.wall_ms(),
+            directory: Uuid::ZERO,
+            role: Role::Standalone,
+        });
+        if own.directory.is_zero() {
+            own.directory = random::uuid();
+        }
         let mut commands = Vec::new();
         if store.image().cluster_id().is_zero() {
-            let id = identity.as_ref().map_or_else(random::uuid, |identity| identity.cluster_id);
-            commands.push(Command::SetClusterId { id });
+            commands.push(Command::SetClusterId { id: own.cluster_id.unwrap_or_else(random::uuid) });
         }
+        // The epoch of a registration is its number, so the node can let itself in with the same commit.
+        let epoch = i64::try_from(store.image().offset()).unwrap_or(i64::MAX) + commands.len() as i64 + 1;
         commands.push(Command::RegisterBroker {
             id: node_id,
             rack,
             endpoints: Vec::new(),
             incarnation: random::uuid(),
+            directory: own.directory,
         });
+        commands.push(Command::UnfenceBroker { id: node_id, epoch });
         for result in store.commit(&commands) {
             result?;
         }
-        if identity.is_none() {
-            let cluster_id = store.image().cluster_id();
-            Identity { node_id, cluster_id, created: clock.wall_ms() }.write(data_dir, durable)?;
+        own.cluster_id = Some(store.image().cluster_id());
+        if identity.as_ref() != Some(&own) {
+            own.write(data_dir, durable)?;
         }
         let broker: Arc<OnceLock<Weak<Broker>>> = Arc::default();
         let follower = broker.clone();
@@ -146,8 +159,14 @@ impl Touched {
             Command::AlterBrokerConfigs { .. } => Touched::NodeSettings,
             Command::SetClusterId { .. }
             | Command::RegisterBroker { .. }
+            | Command::UnfenceBroker { .. }
+            | Command::FenceBroker { .. }
+            | Command::BeginShutdown { .. }
             | Command::UnregisterBroker { .. }
             | Command::AllocateProducerIds { .. }
+            | Command::AlterPartition(_)
+            | Command::ElectLeader { .. }
+            | Command::Reassign { .. }
             | Command::ChangePartition(_) => Touched::Nothing,
         }
     }

@@ -1,14 +1,16 @@
 //! Checking a command against an image, and applying it. Both are functions of the two alone.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chronik_base::{NodeId, TopicId, Uuid};
 
-use crate::command::{Command, ConfigChanges, PartitionChange, Reply};
+use crate::brokers::Registration;
+use crate::command::{Assignments, Command, ConfigChanges, PartitionChange, Reply};
+use crate::elections::{MIN_IN_SYNC, UNCLEAN};
 use crate::error::MetaError;
-use crate::image::{Broker, Configs, Image, Partition, Topic};
+use crate::image::{Configs, Image, Partition, Topic};
 use crate::names::topic_name_problem;
+use crate::partitions::Partitions;
 
 impl Image {
     /// Why `command` cannot be applied to this image, if it cannot.
@@ -46,6 +48,16 @@ impl Image {
                     _ => Err(MetaError::ProducerIds { count: *count, next: self.next_producer_id }),
                 }
             }
+            Command::UnfenceBroker { id, epoch }
+            | Command::FenceBroker { id, epoch }
+            | Command::BeginShutdown { id, epoch } => self.check_broker_epoch(*id, *epoch),
+            Command::AlterPartition(proposal) => self.check_alter(proposal),
+            Command::ElectLeader { topic, partition, unclean } => {
+                self.check_election(topic, *partition, *unclean)
+            }
+            Command::Reassign { topic, partition, target } => {
+                self.check_reassign(topic, *partition, target.as_deref())
+            }
             Command::ChangePartition(change) => self.check_change(change),
         }
     }
@@ -68,39 +80,18 @@ impl Image {
         self.topic_by_id(id).ok_or(MetaError::UnknownTopic(*id))
     }
 
-    fn check_unregister(&self, broker: NodeId) -> Result<(), MetaError> {
-        if !self.brokers.contains_key(&broker) {
-            return Err(MetaError::UnknownBroker(broker));
-        }
-        let holds = |topic: &Topic| topic.partitions.iter().any(|(_, p)| p.replicas.contains(&broker));
-        match self.topics().find(|topic| holds(topic)) {
-            Some(topic) => Err(MetaError::BrokerInUse { broker, topic: topic.name.to_string() }),
-            None => Ok(()),
-        }
-    }
-
     fn check_assignments(&self, first: i32, assignments: &[Vec<NodeId>]) -> Result<(), MetaError> {
         if assignments.is_empty() {
             return Err(MetaError::NoPartitions);
         }
         for (partition, replicas) in (first..).zip(assignments) {
             self.check_replicas(partition, replicas)?;
+            let may_lead = |id| self.broker(id).is_some_and(|broker| broker.may_lead());
+            if !replicas.iter().any(|id| may_lead(*id)) {
+                return Err(MetaError::AssignedToFenced { partition, replicas: replicas.clone() });
+            }
         }
         Ok(())
-    }
-
-    fn check_replicas(&self, partition: i32, replicas: &[NodeId]) -> Result<(), MetaError> {
-        let bad = |problem| MetaError::Assignment { partition, replicas: replicas.to_vec(), problem };
-        if replicas.is_empty() {
-            return Err(bad("there must be at least one"));
-        }
-        if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
-            return Err(bad("a broker is named twice"));
-        }
-        match replicas.iter().find(|id| !self.brokers.contains_key(id)) {
-            Some(id) => Err(MetaError::UnknownBroker(*id)),
-            None => Ok(()),
-        }
     }
 
     fn check_change(&self, change: &PartitionChange) -> Result<(), MetaError> {
@@ -148,35 +139,49 @@ impl Image {
         self.offset += 1;
         match command {
             Command::SetClusterId { id } => self.cluster_id = *id,
-            Command::RegisterBroker { id, rack, endpoints, incarnation } => {
-                let epoch = self.brokers.get(id).map_or(0, |broker| broker.epoch + 1);
-                let (rack, endpoints, incarnation) = (rack.clone(), endpoints.clone(), *incarnation);
-                self.brokers.insert(*id, Arc::new(Broker { id: *id, rack, endpoints, incarnation, epoch }));
+            Command::RegisterBroker { id, rack, endpoints, incarnation, directory } => {
+                return self.register(&Registration {
+                    id: *id,
+                    rack,
+                    endpoints,
+                    incarnation: *incarnation,
+                    directory: *directory,
+                });
             }
-            Command::UnregisterBroker { id } => {
-                self.brokers.remove(id);
-                self.broker_configs.remove(id);
+            Command::UnfenceBroker { id, .. } => self.unfence(*id),
+            Command::FenceBroker { id, .. } => self.fence(*id),
+            Command::BeginShutdown { id, .. } => self.begin_shutdown(*id),
+            Command::AlterPartition(proposal) => self.alter(proposal),
+            Command::ElectLeader { topic, partition, unclean } => self.elect(topic, *partition, *unclean),
+            Command::Reassign { topic, partition, target } => {
+                self.reassign(topic, *partition, target.as_deref());
             }
+            Command::UnregisterBroker { id } => self.unregister(*id),
             Command::CreateTopic { name, id, created, assignments, configs } => {
-                self.put_topic(Arc::new(Topic {
+                let mut topic = Topic {
                     name: name.as_str().into(),
                     id: *id,
                     created: *created,
-                    partitions: assignments.iter().map(|replicas| Partition::new(replicas)).collect(),
+                    partitions: Partitions::default(),
                     configs: Arc::new(configs.clone()),
-                }))
+                };
+                self.add_partitions(&mut topic, assignments);
+                self.put_topic(Arc::new(topic));
             }
             Command::DeleteTopic { id } => self.remove_topic(id),
-            Command::CreatePartitions { topic, assignments, .. } => self.change_topic(topic, |topic| {
-                for replicas in assignments {
-                    topic.partitions.push(Partition::new(replicas));
+            Command::CreatePartitions { topic, assignments, .. } => {
+                if let Some(mut topic) = self.topic_by_id(topic).map(|topic| (**topic).clone()) {
+                    self.add_partitions(&mut topic, assignments);
+                    self.put_topic(Arc::new(topic));
                 }
-            }),
+            }
             Command::AlterTopicConfigs { topic, changes } => {
                 self.change_topic(topic, |topic| change_configs(Arc::make_mut(&mut topic.configs), changes));
+                self.reconsider(changes, |other| other.id == *topic);
             }
             Command::AlterBrokerConfigs { broker: None, changes } => {
                 change_configs(Arc::make_mut(&mut self.default_broker_configs), changes);
+                self.reconsider(changes, |_| true);
             }
             Command::AlterBrokerConfigs { broker: Some(id), changes } => {
                 let mut configs =
@@ -200,6 +205,27 @@ impl Image {
             }),
         }
         Reply::Done
+    }
+
+    fn add_partitions(&self, topic: &mut Topic, assignments: &Assignments) {
+        let rules = self.rules(topic);
+        let new = assignments
+            .iter()
+            .map(|replicas| rules.create(replicas).unwrap_or_else(|| Partition::new(replicas)));
+        for partition in new {
+            topic.partitions.push(partition);
+        }
+    }
+
+    /// Brings partitions of the topics of which `concerned` is true in line with settings that decide about elections, if `changes` has such.
+    fn reconsider(&mut self, changes: &ConfigChanges, concerned: impl Fn(&Topic) -> bool) {
+        if changes.iter().any(|(name, _)| name == MIN_IN_SYNC || name == UNCLEAN) {
+            self.change_partitions(
+                concerned,
+                |partition| partition.leader == -1 || !partition.eligible_leaders.is_empty(),
+                |rules, partition, tally| rules.reconsider(partition, tally),
+            );
+        }
     }
 
     fn change_topic(&mut self, id: &TopicId, change: impl FnOnce(&mut Topic)) {

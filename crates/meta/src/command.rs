@@ -18,7 +18,10 @@ pub enum Command {
         /// The identifier.
         id: Uuid,
     },
-    /// Makes a broker known, or known anew after a restart. It raises the broker's epoch.
+    /// Makes a broker known, or known anew after a restart; answered with [`Reply::Registered`]. It begins fenced, with an epoch that was never
+    /// used. With another incarnation than the registered one, whatever [`Command::FenceBroker`] does comes first; with another directory (its
+    /// disk was wiped) it also leaves every ISR and loses its place among the eligible leaders, even as the last one. Said again by the same
+    /// incarnation it renews rack and endpoints only.
     RegisterBroker {
         /// Its identifier.
         id: NodeId,
@@ -28,6 +31,33 @@ pub enum Command {
         endpoints: Vec<Endpoint>,
         /// Made new at each start of the process.
         incarnation: Uuid,
+        /// The identifier of its data directory: see [`Identity`](crate::Identity). [`Uuid::ZERO`] is how registrations read that were
+        /// written before brokers were fenced: such a broker is unfenced at once.
+        directory: Uuid,
+    },
+    /// Lets a broker hold leaderships and join in-sync sets. Partitions without a leader that it can lead get it as their leader.
+    UnfenceBroker {
+        /// Its identifier.
+        id: NodeId,
+        /// Its epoch: refused if it has registered again since.
+        epoch: i64,
+    },
+    /// Takes a broker for dead: it leaves every ISR in which another one can lead, and its leaderships go to others, first to in-sync replicas, then to
+    /// eligible leaders, then, where `unclean.leader.election.enable` is on, to any replica that is not fenced. Where nobody can
+    /// lead, the partition has no leader and its ISR stays: nothing can be acknowledged before one of its members leads again.
+    FenceBroker {
+        /// Its identifier.
+        id: NodeId,
+        /// Its epoch: refused if it has registered again since.
+        epoch: i64,
+    },
+    /// A broker is about to stop: its leaderships move to in-sync replicas where there are others, it leaves in-sync sets that keep
+    /// `min.insync.replicas` without it, and it gets no new leadership before it registers again.
+    BeginShutdown {
+        /// Its identifier.
+        id: NodeId,
+        /// Its epoch: refused if it has registered again since.
+        epoch: i64,
     },
     /// Forgets a broker that holds no partition.
     UnregisterBroker {
@@ -80,8 +110,46 @@ pub enum Command {
         /// How many.
         count: u32,
     },
-    /// Changes who leads a partition, who is in sync, or who holds it.
+    /// What a partition's leader proposes as the ISR (KIP-497, KIP-841, KIP-903).
+    AlterPartition(AlterPartition),
+    /// Elects a partition's leader (KIP-460).
+    ElectLeader {
+        /// The topic.
+        topic: TopicId,
+        /// The partition's index.
+        partition: i32,
+        /// False: the first replica is to lead; it must be in sync. True: the partition has no leader, and any replica that is not fenced
+        /// will do, the in-sync and the eligible ones first. Acknowledged records may be lost.
+        unclean: bool,
+    },
+    /// Moves a partition to other brokers (KIP-455). It is done once all of them are in sync.
+    Reassign {
+        /// The topic.
+        topic: TopicId,
+        /// The partition's index.
+        partition: i32,
+        /// The brokers that are to hold it, the preferred leader first; `None` takes a move back that is going on.
+        target: Option<Vec<NodeId>>,
+    },
+    /// Changes who leads a partition, who is in sync, or who holds it, as it says. Nothing proposes this any more; logs may have it.
     ChangePartition(PartitionChange),
+}
+
+/// A leader's proposal of an ISR. Refused unless the partition is as the leader thinks it is, and each member may be in sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterPartition {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition's index.
+    pub partition: i32,
+    /// The broker that leads the partition and proposes this.
+    pub leader: NodeId,
+    /// The leader epoch that it leads in.
+    pub leader_epoch: i32,
+    /// The partition epoch that the proposal was thought out on.
+    pub partition_epoch: i32,
+    /// The proposed members, each with its broker epoch: one that has restarted since it was seen in sync is refused (KIP-903).
+    pub isr: Vec<(NodeId, i64)>,
 }
 
 /// What changes of a partition; what is `None` stays.
@@ -112,6 +180,11 @@ pub struct PartitionChange {
 pub enum Reply {
     /// It is done.
     Done,
+    /// The broker is registered.
+    Registered {
+        /// Its epoch, which it shows from now on.
+        epoch: i64,
+    },
     /// These producer ids belong to who asked.
     ProducerIds {
         /// The first one.

@@ -2,6 +2,8 @@
 
 use chronik_base::{ErrorCode, NodeId, TopicId, Uuid};
 
+use crate::image::MetaOffset;
+
 /// Why a command is not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
@@ -83,6 +85,116 @@ pub enum MetaError {
         /// What it is.
         actual: i32,
     },
+    /// The leader epoch is not the partition's.
+    #[error(
+        "partition {partition} of topic {topic} is at leader epoch {actual}, not {expected}: there was another election since"
+    )]
+    LeaderEpoch {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// What the proposal says.
+        expected: i32,
+        /// What it is.
+        actual: i32,
+    },
+    /// A broker proposes an ISR for a partition that it does not lead.
+    #[error("partition {partition} of topic {topic} is led by {leader}, not by {proposer}")]
+    NotPartitionLeader {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// Who proposes.
+        proposer: NodeId,
+        /// Who leads; -1 for nobody.
+        leader: NodeId,
+    },
+    /// A broker that may not be in sync is proposed for an ISR.
+    #[error("broker {broker} cannot join the ISR of partition {partition} of topic {topic}: {problem}")]
+    IneligibleReplica {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// The broker.
+        broker: NodeId,
+        /// What keeps it out.
+        problem: &'static str,
+    },
+    /// A broker of that id has registered again, or none is registered.
+    #[error("{}", stale(*broker, *epoch, *current))]
+    StaleBrokerEpoch {
+        /// The broker.
+        broker: NodeId,
+        /// The epoch that the command says.
+        epoch: i64,
+        /// The one that is registered, if there is one.
+        current: Option<i64>,
+    },
+    /// There is no reassignment to take back.
+    #[error("partition {partition} of topic {topic} is not being reassigned")]
+    NoReassignment {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+    },
+    /// The change would leave the partition without an in-sync replica, or without a leader that it has now.
+    #[error(
+        "partition {partition} of topic {topic} cannot be moved to {replicas:?}: none of these is in sync and able to lead; wait for one, or choose others"
+    )]
+    NoneInSync {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// The replicas that would stay.
+        replicas: Vec<NodeId>,
+    },
+    /// The partition has the leader that an election is to give it.
+    #[error("partition {partition} of topic {topic} is led by {leader}: no election is needed")]
+    ElectionNotNeeded {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// Who leads it.
+        leader: NodeId,
+    },
+    /// The preferred leader cannot lead.
+    #[error(
+        "broker {preferred}, the preferred leader of partition {partition} of topic {topic}, is not in sync, or fenced, or about to stop"
+    )]
+    PreferredNotAvailable {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// The preferred leader.
+        preferred: NodeId,
+    },
+    /// No replica of the partition can lead.
+    #[error("no replica of partition {partition} of topic {topic} is alive: start one of {replicas:?}")]
+    NoneEligible {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        partition: i32,
+        /// Its replicas.
+        replicas: Vec<NodeId>,
+    },
+    /// All brokers that a new partition is assigned to are fenced or about to stop.
+    #[error(
+        "All brokers specified in the replica assignment for partition {partition} are fenced or in controlled shutdown: {replicas:?}"
+    )]
+    AssignedToFenced {
+        /// The partition.
+        partition: i32,
+        /// The brokers.
+        replicas: Vec<NodeId>,
+    },
     /// The cluster has an identifier.
     #[error("the cluster has the id {0} for good")]
     ClusterIdSet(Uuid),
@@ -97,6 +209,37 @@ pub enum MetaError {
     /// The command could not be made durable; nothing of it is applied.
     #[error("metadata cannot be written: {0}")]
     Storage(String),
+    /// This node does not lead the metadata.
+    #[error("{}", not_leader(*leader))]
+    NotLeader {
+        /// Who does, if it is known.
+        leader: Option<NodeId>,
+    },
+    /// No majority of the voters answers, so nothing can be decided.
+    #[error("no majority of the metadata voters can be reached: metadata cannot be changed until it is back")]
+    NoQuorum,
+    /// The command was not answered in time. It may still be carried out.
+    #[error("the metadata quorum did not answer within {waited_ms} ms; the change may still be carried out")]
+    TimedOut {
+        /// The time that was given, in milliseconds.
+        waited_ms: u64,
+    },
+    /// Commands that were decided elsewhere do not follow on what is here.
+    #[error("commands from {first} on do not follow on {have}, the last one here")]
+    Gap {
+        /// The number of the last command here.
+        have: MetaOffset,
+        /// The number of the first one given.
+        first: MetaOffset,
+    },
+    /// Another node refused; what it said.
+    #[error("{message}")]
+    Remote {
+        /// Its error code.
+        code: ErrorCode,
+        /// Its words.
+        message: String,
+    },
     /// The writer has stopped.
     #[error("the metadata writer has stopped: the node is shutting down")]
     Closed,
@@ -116,10 +259,42 @@ impl MetaError {
             MetaError::UnknownBroker(_) => ErrorCode::InvalidReplicaAssignment,
             MetaError::BrokerInUse { .. } => ErrorCode::InvalidRequest,
             MetaError::PartitionEpoch { .. } => ErrorCode::InvalidUpdateVersion,
+            MetaError::LeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            MetaError::NotPartitionLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            MetaError::IneligibleReplica { .. } => ErrorCode::IneligibleReplica,
+            MetaError::StaleBrokerEpoch { current: None, .. } => ErrorCode::BrokerIdNotRegistered,
+            MetaError::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+            MetaError::NoReassignment { .. } => ErrorCode::NoReassignmentInProgress,
+            MetaError::NoneInSync { .. } | MetaError::AssignedToFenced { .. } => {
+                ErrorCode::InvalidReplicaAssignment
+            }
+            MetaError::ElectionNotNeeded { .. } => ErrorCode::ElectionNotNeeded,
+            MetaError::PreferredNotAvailable { .. } => ErrorCode::PreferredLeaderNotAvailable,
+            MetaError::NoneEligible { .. } => ErrorCode::EligibleLeadersNotAvailable,
+            MetaError::NotLeader { .. } => ErrorCode::NotController,
+            MetaError::NoQuorum | MetaError::TimedOut { .. } => ErrorCode::RequestTimedOut,
+            MetaError::Gap { .. } => ErrorCode::UnknownServerError,
+            MetaError::Remote { code, .. } => *code,
             MetaError::ClusterIdSet(_) => ErrorCode::InconsistentClusterId,
             MetaError::ProducerIds { .. } => ErrorCode::UnknownServerError,
             MetaError::Storage(_) => ErrorCode::KafkaStorageError,
             MetaError::Closed => ErrorCode::BrokerNotAvailable,
         }
+    }
+}
+
+fn stale(broker: NodeId, epoch: i64, current: Option<i64>) -> String {
+    match current {
+        Some(current) => format!(
+            "broker epoch {epoch} of broker {broker} is not the registered one, {current}: it has registered again since"
+        ),
+        None => format!("broker {broker} is not registered: it must register first"),
+    }
+}
+
+fn not_leader(leader: Option<NodeId>) -> String {
+    match leader {
+        Some(leader) => format!("this node does not lead the metadata, node {leader} does"),
+        None => "this node does not lead the metadata, and who does is not known yet".to_owned(),
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::codec::{CodecError, Decoder, Encoder};
 use crate::command::Command;
+use crate::command_codec::{get_commands, put_commands};
 use crate::image::MetaOffset;
 
 /// What each frame begins with.
@@ -38,10 +39,7 @@ pub(crate) enum Found {
 pub(crate) fn encode(first: MetaOffset, commands: &[Vec<u8>]) -> Vec<u8> {
     let mut payload = Encoder::default();
     payload.unsigned(first);
-    payload.list(commands.iter(), |out, command| {
-        out.unsigned(command.len() as u64);
-        out.bytes.extend_from_slice(command);
-    });
+    put_commands(&mut payload, commands.iter());
     let payload = payload.bytes;
     let mut frame = Vec::with_capacity(HEAD + payload.len());
     frame.extend_from_slice(&MARKER);
@@ -102,10 +100,7 @@ fn whole(bytes: &[u8]) -> Result<&[u8], &'static str> {
 fn decode(payload: &[u8]) -> Result<Frame, CodecError> {
     let mut input = Decoder::new(payload);
     let first = input.unsigned("a frame's offset")?;
-    let commands = input.list("a frame's commands", |input| {
-        let length = input.count("a command's length")?;
-        Command::decode(input.take(length, "a command")?)
-    })?;
+    let commands = get_commands(&mut input)?;
     input.finish()?;
     Ok(Frame { first, commands })
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use chronik_base::{NodeId, Timestamp, TopicId, Uuid};
 
+use crate::elections::min_in_sync;
 use crate::ordered::OrderedMap;
 use crate::partitions::Partitions;
+use crate::placement::Candidate;
 
 /// Settings by name, as text in Kafka's form.
 pub type Configs = BTreeMap<String, String>;
@@ -31,6 +33,16 @@ pub struct Image {
     pub(crate) default_broker_configs: Arc<Configs>,
     pub(crate) next_producer_id: i64,
     pub(crate) partition_count: usize,
+    pub(crate) tally: Tally,
+}
+
+/// How often leaders were elected since the cluster exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Elections of a leader, the unclean ones counted.
+    pub elections: u64,
+    /// Elections of a replica that was neither in sync nor eligible: acknowledged records may have been lost.
+    pub unclean: u64,
 }
 
 /// A broker that registered itself.
@@ -44,8 +56,26 @@ pub struct Broker {
     pub endpoints: Vec<Endpoint>,
     /// Made new at each start of the process, so that two processes with one id are told apart.
     pub incarnation: Uuid,
-    /// Raised with each registration; requests of an earlier one are stale.
+    /// The number of the command that registered it, so never used twice; requests of an earlier one are stale.
     pub epoch: i64,
+    /// Its data directory; [`Uuid::ZERO`] if it was registered by a version that did not say.
+    pub directory: Uuid,
+    /// True while it is not known to be alive: it leads nothing and joins no ISR.
+    pub fenced: bool,
+    /// True since it said that it is about to stop: it gets no new leadership.
+    pub in_shutdown: bool,
+}
+
+impl Broker {
+    /// Whether it may be made a leader, or a new member of an ISR.
+    pub fn may_lead(&self) -> bool {
+        !self.fenced && !self.in_shutdown
+    }
+
+    /// Where it listens under that name.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
+    }
 }
 
 /// An address of a broker.
@@ -85,9 +115,11 @@ pub struct Partition {
     pub partition_epoch: i32,
     /// The brokers that hold it, the preferred leader first.
     pub replicas: Box<[NodeId]>,
-    /// The replicas that are in sync.
+    /// The replicas that are in sync, in the order of `replicas`. While there is a leader, it is one of them and none is fenced. Empty if the
+    /// disk of the last one was wiped.
     pub isr: Box<[NodeId]>,
-    /// Replicas that left the ISR and hold everything acknowledged all the same (KIP-966). Empty until replication keeps them.
+    /// Replicas that left an ISR below `min.insync.replicas` and hold everything acknowledged all the same (KIP-966), because the high
+    /// watermark stands still while the ISR is that small.
     pub eligible_leaders: Box<[NodeId]>,
     /// Replicas that are being added by a reassignment (KIP-455).
     pub adding: Box<[NodeId]>,
@@ -108,6 +140,24 @@ impl Partition {
             adding: Box::default(),
             removing: Box::default(),
         }
+    }
+
+    /// The replicas that a reassignment is to end with; without one, all.
+    pub fn target(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.replicas.iter().copied().filter(|id| !self.removing.contains(id))
+    }
+
+    /// Whether a reassignment is going on.
+    pub fn is_reassigned(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
+
+    /// How many replicas must be in sync for the high watermark to move, where `min.insync.replicas` is `min`: at least 1, and no more
+    /// than there are replicas, before or after a reassignment that is going on.
+    pub fn needed_in_sync(&self, min: usize) -> usize {
+        let after = self.replicas.len().saturating_sub(self.removing.len());
+        let before = self.replicas.len().saturating_sub(self.adding.len());
+        min.min(before).min(after).max(1)
     }
 }
 
@@ -167,6 +217,23 @@ impl Image {
         self.topic(topic)?.partitions.get(index)
     }
 
+    /// The brokers that new partitions may be placed on: those that are neither fenced nor about to stop.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let usable = self.brokers().filter(|broker| broker.may_lead());
+        usable.map(|broker| Candidate { id: broker.id, rack: broker.rack.clone() }).collect()
+    }
+
+    /// `min.insync.replicas` as the cluster agrees on it: the topic's, else what was set for all brokers over the protocol, else 1. A leader must
+    /// go by this, and not by its own file, in what it lets the high watermark do: see [`Partition::needed_in_sync`].
+    pub fn min_in_sync(&self, topic: &Topic) -> usize {
+        min_in_sync(topic, &self.default_broker_configs)
+    }
+
+    /// How often leaders were elected.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// Settings that were altered for one broker over the protocol.
     pub fn broker_configs(&self, id: NodeId) -> Option<&Arc<Configs>> {
         self.broker_configs.get(&id)
@@ -196,6 +263,12 @@ impl Image {
         if let Some(old) = self.topics.insert(Arc::clone(&topic.name), topic) {
             self.partition_count -= old.partitions.len();
         }
+    }
+
+    /// Puts a topic in the place of the one with its name and identifier; there is no collision to look for.
+    pub(crate) fn replace_topic(&mut self, topic: Arc<Topic>) {
+        self.topics_by_id.insert(topic.id, Arc::clone(&topic));
+        self.topics.insert(Arc::clone(&topic.name), topic);
     }
 
     pub(crate) fn remove_topic(&mut self, id: &TopicId) {

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use chronik_base::Uuid;
+
 use crate::codec::{CodecError, Decoder, Encoder};
 use crate::command_codec::{get_configs, get_endpoints, put_configs, put_endpoints};
-use crate::image::{Broker, Image, Partition, Topic};
+use crate::image::{Broker, Image, Partition, Tally, Topic};
 use crate::partitions::Partitions;
 
-/// The version of the bytes that [`Image::encode`] writes.
-const VERSION: u8 = 0;
+/// The version of the bytes that [`Image::encode`] writes. 1 added what fencing and elections need.
+const VERSION: u8 = 1;
 
 impl Image {
     /// The image's bytes. The same image has the same bytes, however it came about.
@@ -18,6 +20,8 @@ impl Image {
         out.unsigned(self.offset);
         out.uuid(&self.cluster_id);
         out.signed(self.next_producer_id);
+        out.unsigned(self.tally.elections);
+        out.unsigned(self.tally.unclean);
         put_configs(&mut out, &self.default_broker_configs);
         out.unsigned(self.broker_configs.len() as u64);
         for (id, configs) in self.broker_configs.iter() {
@@ -46,6 +50,7 @@ impl Image {
             offset: input.unsigned("an offset")?,
             cluster_id: input.uuid("a cluster id")?,
             next_producer_id: input.signed("a producer id")?,
+            tally: if version == 0 { Tally::default() } else { get_tally(&mut input)? },
             default_broker_configs: Arc::new(get_configs(&mut input)?),
             ..Image::default()
         };
@@ -54,7 +59,7 @@ impl Image {
             image.broker_configs.insert(id, Arc::new(get_configs(&mut input)?));
         }
         for _ in 0..input.count("brokers")? {
-            let broker = get_broker(&mut input)?;
+            let broker = get_broker(&mut input, version)?;
             image.brokers.insert(broker.id, Arc::new(broker));
         }
         for _ in 0..input.count("topics")? {
@@ -72,16 +77,32 @@ fn put_broker(out: &mut Encoder, broker: &Broker) {
     put_endpoints(out, &broker.endpoints);
     out.uuid(&broker.incarnation);
     out.signed(broker.epoch);
+    out.uuid(&broker.directory);
+    out.u8(u8::from(broker.fenced));
+    out.u8(u8::from(broker.in_shutdown));
 }
 
-fn get_broker(input: &mut Decoder<'_>) -> Result<Broker, CodecError> {
-    Ok(Broker {
+fn get_tally(input: &mut Decoder<'_>) -> Result<Tally, CodecError> {
+    Ok(Tally { elections: input.unsigned("elections")?, unclean: input.unsigned("unclean elections")? })
+}
+
+fn get_broker(input: &mut Decoder<'_>, version: u8) -> Result<Broker, CodecError> {
+    let mut broker = Broker {
         id: input.number("a broker id")?,
         rack: input.optional_text("a rack")?,
         endpoints: get_endpoints(input)?,
         incarnation: input.uuid("an incarnation")?,
         epoch: input.signed("a broker epoch")?,
-    })
+        directory: Uuid::ZERO,
+        fenced: false,
+        in_shutdown: false,
+    };
+    if version > 0 {
+        broker.directory = input.uuid("a directory's id")?;
+        broker.fenced = input.flag("a flag")?;
+        broker.in_shutdown = input.flag("a flag")?;
+    }
+    Ok(broker)
 }
 
 fn put_topic(out: &mut Encoder, topic: &Topic) {

@@ -5,6 +5,7 @@
 //! It is a B+ tree: values in the leaves, each inner node knows the first key of each child.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Entries of a node at most.
@@ -138,6 +139,116 @@ impl<K: Ord + Clone, V: Clone> OrderedMap<K, V> {
                 }
             }
         }
+    }
+
+    /// Calls `each` with every key at which this map and `other` differ, in order, with the value here and the value there. `same` says whether two
+    /// values count as one. Nodes that both share are skipped, so this costs what changed between two copies, not their size.
+    pub fn difference(
+        &self,
+        other: &Self,
+        same: impl Fn(&V, &V) -> bool,
+        mut each: impl FnMut(&K, Option<&V>, Option<&V>),
+    ) {
+        let (mut left, mut right) = (vec![Step::Node(&self.root)], vec![Step::Node(&other.root)]);
+        loop {
+            match (left.last().copied(), right.last().copied()) {
+                (None, None) => return,
+                (Some(Step::Node(a)), Some(Step::Node(b))) if Arc::ptr_eq(a, b) => {
+                    left.pop();
+                    right.pop();
+                }
+                (Some(Step::Node(a)), Some(Step::Node(b))) => {
+                    // The one that is higher, or begins earlier, may hold what the other one is shared with; else both differ.
+                    let order = (height(b), lowest(a)).cmp(&(height(a), lowest(b)));
+                    if order.is_le() {
+                        expand(&mut left, a);
+                    }
+                    if order.is_ge() {
+                        expand(&mut right, b);
+                    }
+                }
+                (Some(Step::Node(a)), Some(Step::Entry(key, value))) => {
+                    if lowest(a).is_some_and(|lowest| lowest > key) {
+                        right.pop();
+                        each(key, None, Some(value));
+                    } else {
+                        expand(&mut left, a);
+                    }
+                }
+                (Some(Step::Entry(key, value)), Some(Step::Node(b))) => {
+                    if lowest(b).is_some_and(|lowest| lowest > key) {
+                        left.pop();
+                        each(key, Some(value), None);
+                    } else {
+                        expand(&mut right, b);
+                    }
+                }
+                (Some(Step::Entry(a, old)), Some(Step::Entry(b, new))) => {
+                    let order = a.cmp(b);
+                    if order.is_le() {
+                        left.pop();
+                    }
+                    if order.is_ge() {
+                        right.pop();
+                    }
+                    match order {
+                        Ordering::Less => each(a, Some(old), None),
+                        Ordering::Greater => each(b, None, Some(new)),
+                        Ordering::Equal if !same(old, new) => each(a, Some(old), Some(new)),
+                        Ordering::Equal => {}
+                    }
+                }
+                (Some(Step::Node(a)), None) => expand(&mut left, a),
+                (None, Some(Step::Node(b))) => expand(&mut right, b),
+                (Some(Step::Entry(key, value)), None) => {
+                    left.pop();
+                    each(key, Some(value), None);
+                }
+                (None, Some(Step::Entry(key, value))) => {
+                    right.pop();
+                    each(key, None, Some(value));
+                }
+            }
+        }
+    }
+}
+
+/// What lies in front of one side of a [`OrderedMap::difference`].
+enum Step<'a, K, V> {
+    Node(&'a Arc<Node<K, V>>),
+    Entry(&'a K, &'a V),
+}
+
+impl<K, V> Clone for Step<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Step<'_, K, V> {}
+
+/// Puts what is in `node`, which is the last of `steps`, in its place.
+fn expand<'a, K, V>(steps: &mut Vec<Step<'a, K, V>>, node: &'a Node<K, V>) {
+    steps.pop();
+    match node {
+        Node::Leaf(entries) => steps.extend(entries.iter().rev().map(|(key, value)| Step::Entry(key, value))),
+        Node::Inner(children) => steps.extend(children.iter().rev().map(|(_, child)| Step::Node(child))),
+    }
+}
+
+/// Levels below a node.
+fn height<K, V>(node: &Node<K, V>) -> usize {
+    match node {
+        Node::Leaf(_) => 0,
+        Node::Inner(children) => children.first().map_or(0, |(_, child)| 1 + height(child)),
+    }
+}
+
+/// A key that no key in the node is below.
+fn lowest<K, V>(node: &Node<K, V>) -> Option<&K> {
+    match node {
+        Node::Leaf(entries) => entries.first().map(|(key, _)| key),
+        Node::Inner(children) => children.first().map(|(key, _)| key),
     }
 }
 
@@ -290,7 +401,8 @@ where
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::cell::Cell;
+    use std::collections::{BTreeMap, BTreeSet};
 
     proptest! {
         #[test]
@@ -310,10 +422,18 @@ mod tests {
                 }
             }
             snapshots.push((map, model));
-            for (map, model) in snapshots {
+            for (map, model) in &snapshots {
                 prop_assert!(map.iter().eq(model.iter()));
                 prop_assert!(map.iter_from(&from).eq(model.range(from..)));
                 prop_assert_eq!(map.get(&from), model.get(&from));
+            }
+            for pair in [(0, snapshots.len() - 1), (snapshots.len() - 1, 0), (0, snapshots.len() / 2)] {
+                let (a, b) = (&snapshots[pair.0], &snapshots[pair.1]);
+                let mut found = Vec::new();
+                a.0.difference(&b.0, |a, b| a == b, |key, a, b| found.push((*key, a.copied(), b.copied())));
+                let keys: BTreeSet<u16> = a.1.keys().chain(b.1.keys()).copied().collect();
+                let differs = keys.into_iter().map(|key| (key, a.1.get(&key).copied(), b.1.get(&key).copied()));
+                prop_assert_eq!(found, differs.filter(|(_, a, b)| a != b).collect::<Vec<_>>());
             }
         }
     }
@@ -329,5 +449,15 @@ mod tests {
         let shared = map.iter().filter(|(_, value)| Arc::strong_count(value) == 1).count();
         assert!(shared > 99_900, "{shared} entries of the snapshot are not copied");
         assert_eq!(**snapshot.get(&50_000).unwrap(), 50_000);
+        map.insert(100_000, Arc::new(0));
+        map.remove(&7);
+        let (compared, found) = (Cell::new(0), Cell::new(0));
+        let same = |a: &Arc<i32>, b: &Arc<i32>| {
+            compared.set(compared.get() + 1);
+            Arc::ptr_eq(a, b)
+        };
+        snapshot.difference(&map, same, |_, _, _| found.set(found.get() + 1));
+        assert_eq!(found.get(), 3);
+        assert!(compared.get() < 4 * FULL, "{} entries compared", compared.get());
     }
 }

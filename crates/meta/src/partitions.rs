@@ -47,6 +47,39 @@ impl Partitions {
         self.len += 1;
     }
 
+    /// A copy in which the partitions that `change` gives a new value for have it; `None` if there is none.
+    pub(crate) fn map_some(&self, mut change: impl FnMut(&Partition) -> Option<Partition>) -> Option<Self> {
+        let mut next: Option<Self> = None;
+        for (at, piece) in self.pieces.iter().enumerate() {
+            for (within, partition) in piece.iter().enumerate() {
+                let Some(changed) = change(partition) else { continue };
+                let copy = next.get_or_insert_with(|| self.clone());
+                let slot = copy.pieces.get_mut(at).and_then(|piece| Arc::make_mut(piece).get_mut(within));
+                if let Some(slot) = slot {
+                    *slot = changed;
+                }
+            }
+        }
+        next
+    }
+
+    /// The indices at which `after` has another partition than `before`, or one that `before` has not. Pieces that both share are skipped.
+    pub(crate) fn changed(before: &Self, after: &Self) -> Vec<i32> {
+        let mut changed = Vec::new();
+        for (at, piece) in after.pieces.iter().enumerate() {
+            let old = before.pieces.get(at);
+            if old.is_some_and(|old| Arc::ptr_eq(old, piece)) {
+                continue;
+            }
+            for (within, partition) in piece.iter().enumerate() {
+                if old.and_then(|old| old.get(within)) != Some(partition) {
+                    changed.extend(i32::try_from(at * PIECE + within));
+                }
+            }
+        }
+        changed
+    }
+
     /// The partitions in order, with their index.
     pub fn iter(&self) -> impl Iterator<Item = (i32, &Partition)> {
         (0i32..).zip(self.pieces.iter().flat_map(|piece| piece.iter()))

@@ -15,14 +15,15 @@ use crate::command::{Command, Reply};
 use crate::error::MetaError;
 use crate::frame::{self, Found, Frame};
 use crate::image::{Image, MetaOffset};
+use crate::snapshot;
 
 const LOG: &str = "metadata.log";
 const SNAPSHOT: &str = "metadata.snapshot";
+/// A snapshot from elsewhere that is to take the place of snapshot and log.
+const INSTALL: &str = "metadata.install";
 
 /// What the log begins with: a name and the version of its frames.
 const LOG_HEAD: [u8; 12] = *b"CHRONMET\x01\0\0\0";
-/// What a snapshot begins with: a name and the version of what follows: length (8 bytes) and CRC-32C (4), little-endian, then the image.
-const SNAPSHOT_HEAD: [u8; 12] = *b"CHRONSNP\x01\0\0\0";
 
 /// How the store works.
 #[derive(Clone, Copy, Debug)]
@@ -143,8 +144,13 @@ impl MetaStore {
         fs::create_dir_all(directory).map_err(io("make", directory))?;
         let log_path = directory.join(LOG);
         let snapshot_path = directory.join(SNAPSHOT);
+        let install_path = directory.join(INSTALL);
+        if let Some(bytes) = read_file(&install_path)? {
+            snapshot::decode(&install_path, &bytes)?;
+            exchange(directory, options.flush)?;
+        }
         let (mut image, snapshot_bytes) = match read_file(&snapshot_path)? {
-            Some(bytes) => (read_snapshot(&snapshot_path, &bytes)?, Some(bytes.len() as u64)),
+            Some(bytes) => (snapshot::decode(&snapshot_path, &bytes)?, Some(bytes.len() as u64)),
             None => (Image::default(), None),
         };
         let mut recovery = Recovery { snapshot_offset: image.offset, ..Recovery::default() };
@@ -221,6 +227,33 @@ impl MetaStore {
         results
     }
 
+    /// Takes commands that were decided elsewhere and have their numbers, the first of them `first`; writes them with one flush and applies
+    /// them. Those that are here already are passed over.
+    ///
+    /// # Errors
+    /// [`MetaError::Gap`] if some are missing in between; any other if one of them cannot be applied or written. None of them is applied then.
+    pub fn follow(&mut self, first: MetaOffset, commands: &[Command]) -> Result<(), MetaError> {
+        let have = self.image.offset;
+        if first > have + 1 {
+            return Err(MetaError::Gap { have, first });
+        }
+        let known = usize::try_from(have + 1 - first).unwrap_or(usize::MAX);
+        let new = commands.get(known..).unwrap_or(&[]);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut next = (*self.image).clone();
+        let mut encoded = Vec::with_capacity(new.len());
+        for command in new {
+            next.check(command)?;
+            next.apply(command);
+            encoded.push(command.encode());
+        }
+        self.append(&frame::encode(have + 1, &encoded)).map_err(MetaError::Storage)?;
+        self.image = Arc::new(next);
+        Ok(())
+    }
+
     fn append(&mut self, frame: &[u8]) -> Result<(), String> {
         if let Some(problem) = &self.poisoned {
             return Err(format!(
@@ -283,17 +316,31 @@ impl MetaStore {
 
     /// Writes a snapshot of the image and begins the log anew.
     pub fn snapshot(&mut self) -> Result<(), StoreError> {
-        let body = self.image.encode();
-        let mut bytes = Vec::with_capacity(SNAPSHOT_HEAD.len() + 12 + body.len());
-        bytes.extend_from_slice(&SNAPSHOT_HEAD);
-        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-        bytes.extend_from_slice(&body);
+        let bytes = snapshot::encode(&self.image);
         replace(&self.directory, SNAPSHOT, &bytes, self.options.flush)?;
         self.snapshot_bytes = bytes.len() as u64;
         let begun = replace(&self.directory, LOG, &LOG_HEAD, self.options.flush);
         self.reopen()?;
         begun
+    }
+
+    /// Puts `image`, which came from elsewhere, in the place of everything that is here. After a crash there is what was, or `image`, whole:
+    /// it is written beside first, and from the moment it is there an [`open`](Self::open) carries the exchange through.
+    ///
+    /// # Errors
+    /// If the image could not be written, what was here goes on. If the exchange could not be carried through, no further change is taken until the
+    /// store is opened again.
+    pub fn install(&mut self, image: Arc<Image>) -> Result<(), StoreError> {
+        let bytes = snapshot::encode(&image);
+        replace(&self.directory, INSTALL, &bytes, self.options.flush)?;
+        let exchanged = exchange(&self.directory, self.options.flush);
+        self.image = image;
+        self.snapshot_bytes = bytes.len() as u64;
+        if let Err(error) = &exchanged {
+            self.poison(error);
+        }
+        self.reopen()?;
+        exchanged
     }
 
     /// Opens what is the log now. Also after a failure, which may have come before or after the old log was replaced: a commit into a file
@@ -344,13 +391,21 @@ pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8], flush: bool) -
     if flush { flush_directory(directory) } else { Ok(()) }
 }
 
+/// Carries an installation through: an empty log, then the snapshot. Done again after a crash, it comes to the same.
+fn exchange(directory: &Path, flush: bool) -> Result<(), StoreError> {
+    replace(directory, LOG, &LOG_HEAD, flush)?;
+    let (from, to) = (directory.join(INSTALL), directory.join(SNAPSHOT));
+    fs::rename(&from, &to).map_err(io("rename to", &to))?;
+    if flush { flush_directory(directory) } else { Ok(()) }
+}
+
 /// True for what a file may hold whose first write was never flushed: it held nothing that was acknowledged.
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.len() < LOG_HEAD.len() || bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Checks the head of a file: a name of 8 bytes and a version of 4.
-fn check_head(path: &Path, bytes: &[u8], head: [u8; 12]) -> Result<(), StoreError> {
+pub(crate) fn check_head(path: &Path, bytes: &[u8], head: [u8; 12]) -> Result<(), StoreError> {
     let (name, known) = head.split_at(8);
     let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).unwrap_or(0);
     let Some(version) = bytes.strip_prefix(name).and_then(|rest| rest.get(..4)) else {
@@ -361,29 +416,6 @@ fn check_head(path: &Path, bytes: &[u8], head: [u8; 12]) -> Result<(), StoreErro
         return Err(StoreError::Newer { path: path.to_owned(), version, known });
     }
     Ok(())
-}
-
-fn read_snapshot(path: &Path, bytes: &[u8]) -> Result<Image, StoreError> {
-    check_head(path, bytes, SNAPSHOT_HEAD)?;
-    let damaged = |problem: &str| StoreError::Damaged {
-        path: path.to_owned(),
-        position: 12,
-        problem: problem.to_owned(),
-    };
-    let body = bytes.get(SNAPSHOT_HEAD.len() + 12..).ok_or_else(|| damaged("it is cut short"))?;
-    let length = bytes.get(12..20).and_then(|field| field.try_into().ok()).map(u64::from_le_bytes);
-    let crc = bytes.get(20..24).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes);
-    if length != Some(body.len() as u64) {
-        return Err(damaged("its length is not the one it states"));
-    }
-    if crc != Some(crc32c::crc32c(body)) {
-        return Err(damaged("its CRC is wrong"));
-    }
-    Image::decode(body).map_err(|source| StoreError::Unreadable {
-        path: path.to_owned(),
-        position: 24,
-        source,
-    })
 }
 
 /// Applies the log's commands to `image`; gives back the length of the good part.

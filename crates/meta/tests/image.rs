@@ -99,6 +99,7 @@ fn one_broker() -> Image {
         rack: None,
         endpoints: Vec::new(),
         incarnation: Uuid([1; 16]),
+        directory: Uuid::ZERO,
     });
     image
 }

@@ -30,7 +30,8 @@ fn a_million_partitions() {
     let (mut store, _) = MetaStore::open(directory.path(), StoreOptions::default()).unwrap();
     for broker in 1..4 {
         let incarnation = Uuid([broker as u8; 16]);
-        let command = Command::RegisterBroker { id: broker, rack: None, endpoints: Vec::new(), incarnation };
+        let (endpoints, directory) = (Vec::new(), Uuid::ZERO);
+        let command = Command::RegisterBroker { id: broker, rack: None, endpoints, incarnation, directory };
         store.commit(&[command])[0].clone().unwrap();
     }
     let before = megabytes_resident();

@@ -134,8 +134,13 @@ proptest! {
 }
 
 fn some_commands() -> Vec<Command> {
-    let broker =
-        Command::RegisterBroker { id: 1, rack: None, endpoints: Vec::new(), incarnation: Uuid([1; 16]) };
+    let broker = Command::RegisterBroker {
+        id: 1,
+        rack: None,
+        endpoints: Vec::new(),
+        incarnation: Uuid([1; 16]),
+        directory: Uuid::ZERO,
+    };
     vec![broker, topic(1), topic(2)]
 }
 

@@ -66,7 +66,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => id().prop_map(|id| Command::SetClusterId { id }),
         4 => (broker(), option::of(text()), id(), any::<u16>()).prop_map(|(id, rack, incarnation, port)| {
             let endpoints = vec![Endpoint { listener: "PLAINTEXT".to_owned(), host: "h".to_owned(), port }];
-            Command::RegisterBroker { id, rack, endpoints, incarnation }
+            Command::RegisterBroker { id, rack, endpoints, incarnation, directory: incarnation }
         }),
         1 => broker().prop_map(|id| Command::UnregisterBroker { id }),
         8 => (name, id(), any::<i64>(), prop_oneof![assignments(), small()], configs()).prop_map(
@@ -95,6 +95,7 @@ pub fn commands(count: usize) -> impl Strategy<Value = Vec<Command>> {
             rack: None,
             endpoints: Vec::new(),
             incarnation: Uuid([id as u8; 16]),
+            directory: Uuid::ZERO,
         });
         brokers.chain(commands).collect()
     })
