@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::command::{Command, Reply};
 use crate::error::MetaError;
-use crate::image::Image;
+use crate::image::{Image, MetaOffset};
 use crate::store::MetaStore;
 
 /// What each command of a submission came to, in order.
@@ -33,10 +33,28 @@ struct Submission {
     done: Box<dyn FnOnce(Results) + Send>,
 }
 
+/// How a follower of other voters hears that what it was given is kept.
+type Kept = Box<dyn FnOnce(Result<(), MetaError>) + Send>;
+
+enum Work {
+    Commit(Submission),
+    /// Commands that were decided elsewhere.
+    Follow {
+        first: MetaOffset,
+        commands: Vec<Command>,
+        done: Kept,
+    },
+    /// An image that was made elsewhere.
+    Install {
+        image: Image,
+        done: Kept,
+    },
+}
+
 /// The metadata as the rest of the node sees it: the image to read, and a way to change it.
 pub struct MetaHandle {
     image: Arc<RwLock<Arc<Image>>>,
-    sender: Mutex<Option<Sender<Submission>>>,
+    sender: Mutex<Option<Sender<Work>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -64,14 +82,33 @@ impl MetaHandle {
     /// Has `commands` checked, made durable and applied, in order. `done` gets what became of each; it is called on the writer's
     /// thread (or here, when the writer has stopped) and must not block.
     pub fn submit(&self, commands: Vec<Command>, done: impl FnOnce(Results) + Send + 'static) {
-        let submission = Submission { commands, done: Box::new(done) };
+        self.give(Work::Commit(Submission { commands, done: Box::new(done) }));
+    }
+
+    /// Takes commands that were decided elsewhere and have their numbers: see [`MetaStore::follow`]. `done` is called once they are durable and
+    /// applied, or with what is wrong.
+    pub fn append(
+        &self,
+        first: MetaOffset,
+        commands: Vec<Command>,
+        done: impl FnOnce(Result<(), MetaError>) + Send + 'static,
+    ) {
+        self.give(Work::Follow { first, commands, done: Box::new(done) });
+    }
+
+    /// Takes an image in place of everything: see [`MetaStore::install`]. `done` is called once it is durable, or with what is wrong.
+    pub fn install(&self, image: Image, done: impl FnOnce(Result<(), MetaError>) + Send + 'static) {
+        self.give(Work::Install { image, done: Box::new(done) });
+    }
+
+    fn give(&self, work: Work) {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let refused = match sender {
-            Some(sender) => sender.send(submission).err().map(|error| error.0),
-            None => Some(submission),
+            Some(sender) => sender.send(work).err().map(|error| error.0),
+            None => Some(work),
         };
-        if let Some(submission) = refused {
-            refuse(submission);
+        if let Some(work) = refused {
+            refuse(work);
         }
     }
 
@@ -111,32 +148,77 @@ impl std::fmt::Debug for MetaHandle {
     }
 }
 
-fn refuse(submission: Submission) {
-    let results = submission.commands.iter().map(|_| Err(MetaError::Closed)).collect();
-    (submission.done)(results);
+fn refuse(work: Work) {
+    match work {
+        Work::Commit(Submission { commands, done }) => {
+            done(commands.iter().map(|_| Err(MetaError::Closed)).collect());
+        }
+        Work::Follow { done, .. } | Work::Install { done, .. } => done(Err(MetaError::Closed)),
+    }
 }
 
 fn run(
     mut store: MetaStore,
-    receiver: &Receiver<Submission>,
+    receiver: &Receiver<Work>,
     published: &RwLock<Arc<Image>>,
     mut on_change: impl FnMut(ImageChange<'_>),
 ) {
-    while let Ok(first) = receiver.recv() {
-        let mut count = first.commands.len();
-        let mut submissions = vec![first];
-        while count < COMMIT_MAX
-            && let Ok(next) = receiver.try_recv()
-        {
-            count += next.commands.len();
-            submissions.push(next);
+    let mut next = receiver.recv().ok();
+    while let Some(work) = next.take() {
+        match work {
+            Work::Commit(first) => {
+                let mut count = first.commands.len();
+                let mut submissions = vec![first];
+                while count < COMMIT_MAX {
+                    match receiver.try_recv() {
+                        Ok(Work::Commit(more)) => {
+                            count += more.commands.len();
+                            submissions.push(more);
+                        }
+                        other => {
+                            next = other.ok();
+                            break;
+                        }
+                    }
+                }
+                commit(&mut store, submissions, published, &mut on_change);
+            }
+            Work::Follow { first, commands, done } => {
+                let before = Arc::clone(store.image());
+                let result = store.follow(first, &commands);
+                let applied = store.image().offset().saturating_sub(before.offset());
+                let known = commands.len().saturating_sub(usize::try_from(applied).unwrap_or(usize::MAX));
+                publish(&store, &before, commands.get(known..).unwrap_or(&[]), published, &mut on_change);
+                done(result);
+            }
+            Work::Install { image, done } => {
+                let before = Arc::clone(store.image());
+                let result = store.install(Arc::new(image));
+                publish(&store, &before, &[], published, &mut on_change);
+                done(result.map_err(|error| MetaError::Storage(error.to_string())));
+            }
         }
-        commit(&mut store, submissions, published, &mut on_change);
         if store.wants_snapshot()
             && let Err(error) = store.snapshot()
         {
             tracing::error!("no snapshot of the metadata: {error}");
         }
+        next = next.or_else(|| receiver.recv().ok());
+    }
+}
+
+/// Lets readers see the store's image, and tells of it, if it is another one than `before`.
+fn publish(
+    store: &MetaStore,
+    before: &Arc<Image>,
+    commands: &[Command],
+    published: &RwLock<Arc<Image>>,
+    on_change: &mut impl FnMut(ImageChange<'_>),
+) {
+    let after = Arc::clone(store.image());
+    if !Arc::ptr_eq(&after, before) {
+        *published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+        on_change(ImageChange { before, after: &after, commands });
     }
 }
 
@@ -154,12 +236,10 @@ fn commit(
     }
     let before = Arc::clone(store.image());
     let mut results = store.commit(&commands);
-    let after = Arc::clone(store.image());
-    if after.offset() != before.offset() {
-        *published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
-        let mut outcomes = results.iter();
-        commands.retain(|_| outcomes.next().is_some_and(Result::is_ok));
-        on_change(ImageChange { before: &before, after: &after, commands: &commands });
+    let mut outcomes = results.iter();
+    commands.retain(|_| outcomes.next().is_some_and(Result::is_ok));
+    if !commands.is_empty() {
+        publish(store, &before, &commands, published, on_change);
     }
     for (count, done) in waiting {
         let rest = results.split_off(count.min(results.len()));
