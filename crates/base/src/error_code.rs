@@ -150,6 +150,9 @@ error_codes! {
     116 UnknownControllerId "UNKNOWN_CONTROLLER_ID",
     119 InvalidRegistration "INVALID_REGISTRATION",
     120 TransactionAbortable "TRANSACTION_ABORTABLE",
+    125 InvalidVoterKey "INVALID_VOTER_KEY",
+    126 DuplicateVoter "DUPLICATE_VOTER",
+    127 VoterNotFound "VOTER_NOT_FOUND",
 }
 
 impl ErrorCode {
