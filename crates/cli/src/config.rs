@@ -42,7 +42,7 @@ struct Row {
 
 /// Prints the settings.
 pub fn run(args: &ConfigArgs, matches: &ArgMatches) -> ExitCode {
-    match setting_flags::load(&args.settings, matches) {
+    match setting_flags::load(None, &args.settings, matches) {
         Ok(settings) => {
             print(args, &settings);
             ExitCode::SUCCESS

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{self, ClusterArgs};
+use crate::connect::{self, ConnectArgs};
 use crate::timestamp;
 
 const EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ pub struct ConsumeArgs {
     /// The topic
     topic: String,
     #[command(flatten)]
-    cluster: ClusterArgs,
+    cluster: ConnectArgs,
     /// Only this partition
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
@@ -69,7 +69,7 @@ fn parse_from(text: &str) -> Result<From, String> {
 
 /// Runs the command.
 pub fn run(args: &ConsumeArgs) -> ExitCode {
-    cluster::run(async {
+    connect::run(async {
         let client = args.cluster.connect().await?;
         consume(args, &client).await?;
         Ok(ExitCode::SUCCESS)

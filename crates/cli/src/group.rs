@@ -9,7 +9,7 @@ use chronik_protocol::messages::list_groups::ListGroupsRequest;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::cluster::{self, ClusterArgs, Refusals};
+use crate::connect::{self, ConnectArgs, Refusals};
 use crate::group_describe;
 use crate::group_reset::{self, Reset};
 use crate::output;
@@ -27,7 +27,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct GroupArgs {
     #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
+    pub(crate) cluster: ConnectArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -58,7 +58,7 @@ enum Action {
 
 /// Runs the command.
 pub fn run(args: &GroupArgs) -> ExitCode {
-    cluster::run(async {
+    connect::run(async {
         let client = args.cluster.connect().await?;
         match &args.action {
             Action::List { state } => list(args, &client, state).await,

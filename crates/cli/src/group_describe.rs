@@ -10,7 +10,7 @@ use chronik_protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRe
 use chronik_protocol::{Decode, Reader, Str};
 use serde::Serialize;
 
-use crate::cluster::Refusals;
+use crate::connect::Refusals;
 use crate::output;
 
 /// The last version of OffsetFetch that names topics by name.

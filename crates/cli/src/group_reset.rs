@@ -12,7 +12,7 @@ use chronik_protocol::messages::offset_commit::{
 use clap::Args;
 use serde::Serialize;
 
-use crate::cluster::Refusals;
+use crate::connect::Refusals;
 use crate::group_describe::{TopicPartition, committed_offsets};
 use crate::{output, timestamp};
 

@@ -1,8 +1,8 @@
 //! The binary `chronik`: starts a node, shows its settings, and administers any Kafka broker.
 
-mod cluster;
 mod completions;
 mod config;
+mod connect;
 mod consume;
 mod group;
 mod group_describe;
@@ -17,6 +17,7 @@ mod topic;
 
 use std::process::ExitCode;
 
+use chronik_config::Mode;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A Kafka-compatible streaming broker: one binary, one port.
@@ -41,8 +42,11 @@ Examples:
 #[derive(Subcommand)]
 enum Action {
     /// Run a broker
-    #[command(after_help = standalone::EXAMPLES, after_long_help = standalone::LONG_EXAMPLES)]
+    #[command(after_help = standalone::STANDALONE, after_long_help = standalone::STANDALONE_LONG)]
     Standalone(SettingArgs),
+    /// Run a node of a replicated cluster
+    #[command(after_help = standalone::RAFT_CLUSTER, after_long_help = standalone::RAFT_CLUSTER_LONG)]
+    RaftCluster(SettingArgs),
     /// Create, list, describe, alter and delete topics
     Topic(topic::TopicArgs),
     /// List, describe, reset and delete consumer groups
@@ -77,7 +81,8 @@ fn main() -> ExitCode {
     };
     let Some((_, action_matches)) = matches.remove_subcommand() else { return ExitCode::from(2) };
     match cli.action {
-        Action::Standalone(args) => standalone::run(&args, &action_matches),
+        Action::Standalone(args) => standalone::run(Mode::Standalone, &args, &action_matches),
+        Action::RaftCluster(args) => standalone::run(Mode::RaftCluster, &args, &action_matches),
         Action::Topic(args) => topic::run(&args),
         Action::Group(args) => group::run(&args),
         Action::Produce(args) => produce::run(&args),
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
 fn command() -> Command {
     Cli::command()
         .mut_subcommand("standalone", setting_flags::add)
+        .mut_subcommand("raft-cluster", setting_flags::add)
         .mut_subcommand("config", setting_flags::add)
 }
 

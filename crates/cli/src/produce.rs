@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::cluster::{self, ClusterArgs, parse_pair};
+use crate::connect::{self, ConnectArgs, parse_pair};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ pub struct ProduceArgs {
     /// The topic; it is created if the broker creates topics by itself
     topic: String,
     #[command(flatten)]
-    cluster: ClusterArgs,
+    cluster: ConnectArgs,
     /// The partition; without this, by the key, or in turn where there is none
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
@@ -70,7 +70,7 @@ struct Sent {
 
 /// Runs the command.
 pub fn run(args: &ProduceArgs) -> ExitCode {
-    cluster::run(async {
+    connect::run(async {
         let client = args.cluster.connect().await?;
         let sent = produce(args, &client).await?;
         if args.cluster.json {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use chronik_config::{ConfigErrors, Group, Kind, Setting, Settings, Sources, settings};
+use chronik_config::{ConfigErrors, Group, Kind, Mode, Setting, Settings, Sources, settings};
 use clap::{Arg, ArgMatches, Command};
 
 use crate::SettingArgs;
@@ -26,8 +26,11 @@ fn flag(setting: &'static Setting) -> Arg {
         help.push_str(&format!(" [default: {default}]"));
     }
     let arg = Arg::new(setting.name).long(setting.flag()).help(help).value_name(value_name(setting));
+    let arg = if setting.name == "broker.rack" { arg.visible_alias("rack") } else { arg };
     let arg = match setting.group {
         Group::Node => arg,
+        // What makes a cluster is shown among the first.
+        Group::Cluster if setting.kind == Kind::List(&[]) => arg,
         group => arg.help_heading(group.title()).hide_short_help(true),
     };
     if setting.kind == Kind::Bool {
@@ -41,6 +44,8 @@ fn flag(setting: &'static Setting) -> Arg {
 fn value_name(setting: &Setting) -> &'static str {
     match (setting.name, setting.kind) {
         ("listen" | "advertise", _) => "HOST:PORT",
+        ("join" | "replication.followers", _) => "HOST:PORT,...",
+        ("peers", _) => "ID@HOST:PORT,...",
         ("data.dir", _) => "DIR",
         (_, Kind::Bool) => "BOOL",
         (_, Kind::Int { .. } | Kind::Long { .. } | Kind::Double { .. }) => "N",
@@ -67,7 +72,9 @@ pub enum LoadError {
 }
 
 /// The settings as flags, environment and file say.
-pub fn load(args: &SettingArgs, matches: &ArgMatches) -> Result<Settings, LoadError> {
+///
+/// With a mode, they must fit it.
+pub fn load(mode: Option<Mode>, args: &SettingArgs, matches: &ArgMatches) -> Result<Settings, LoadError> {
     let flags = settings()
         .iter()
         .filter_map(|setting| Some((setting.flag(), matches.get_one::<String>(setting.name)?.clone())))
@@ -82,5 +89,5 @@ pub fn load(args: &SettingArgs, matches: &ArgMatches) -> Result<Settings, LoadEr
         },
         None => None,
     };
-    Ok(Settings::load(&Sources { flags, environment, file })?)
+    Ok(Settings::load(&Sources { mode, flags, environment, file })?)
 }

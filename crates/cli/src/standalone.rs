@@ -1,11 +1,11 @@
-//! `chronik standalone`: runs a node until it is told to stop.
+//! `chronik standalone` and `chronik raft-cluster`: run a node until it is told to stop.
 
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chronik_config::{NodeConfig, Settings};
+use chronik_config::{Mode, NodeConfig, Settings};
 use chronik_node::{Node, RunningNode, StartError, StopReason, StopSignals};
 use clap::ArgMatches;
 use serde::Serialize;
@@ -14,19 +14,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{SettingArgs, output, setting_flags};
 
-/// Shown after the short help.
-pub const EXAMPLES: &str = "\
---help shows every setting. Each is a flag (--message-max-bytes 4MiB), an environment variable
-(CHRONIK_MESSAGE_MAX_BYTES) and a key of the file (message.max.bytes).
-
-Examples:
-  chronik standalone
-  chronik standalone --listen 0.0.0.0:9092 --advertise kafka.example.com:9092 --data-dir /var/lib/chronik
-  chronik standalone --config chronik.toml --log-level debug
-  chronik standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes";
-
-/// Shown after the long help.
-pub const LONG_EXAMPLES: &str = "\
+/// What the long help says before the examples.
+macro_rules! long_help {
+    ($examples:expr) => {
+        concat!(
+            "\
 Each setting is a flag (--message-max-bytes 4MiB), an environment variable (CHRONIK_MESSAGE_MAX_BYTES)
 and a key of the file (message.max.bytes).
 
@@ -46,11 +38,63 @@ Exit codes:
   16  ulimit -n is too low
   17  the data directory holds what can't be used
 
+",
+            $examples
+        )
+    };
+}
+
+/// What the short help says before the examples.
+macro_rules! short_help {
+    ($examples:expr) => {
+        concat!(
+            "\
+--help shows every setting. Each is a flag (--message-max-bytes 4MiB), an environment variable
+(CHRONIK_MESSAGE_MAX_BYTES) and a key of the file (message.max.bytes).
+
+",
+            $examples
+        )
+    };
+}
+
+macro_rules! standalone_examples {
+    () => {
+        "\
 Examples:
   chronik standalone
   chronik standalone --listen 0.0.0.0:9092 --advertise kafka.example.com:9092 --data-dir /var/lib/chronik
   chronik standalone --config chronik.toml --log-level debug
-  chronik standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes";
+  chronik standalone --ephemeral --listen 127.0.0.1:0 --until-stdin-closes
+  CHRONIK_REPLICATION_FOLLOWERS=hostB:9092,hostC:9092 chronik standalone
+                                        with two followers: plain `chronik standalone` on hostB and hostC"
+    };
+}
+
+macro_rules! raft_cluster_examples {
+    () => {
+        "\
+Examples:
+  P=1@10.0.0.1:9092,2@10.0.0.2:9092,3@10.0.0.3:9092
+  chronik raft-cluster --node-id 1 --listen 10.0.0.1:9092 --peers $P --data-dir /var/lib/chronik
+                                        and the same on the others, in any order, each with its own id and address
+  chronik raft-cluster --node-id 4 --listen 10.0.0.4:9092 --join 10.0.0.1:9092 --data-dir /var/lib/chronik
+                                        a further node, without a vote; `chronik cluster add-voter` gives it one
+  chronik cluster status                what is wrong with the cluster, and what to do"
+    };
+}
+
+/// Shown after the short help of `chronik standalone`.
+pub const STANDALONE: &str = short_help!(standalone_examples!());
+
+/// Shown after the long help of `chronik standalone`.
+pub const STANDALONE_LONG: &str = long_help!(standalone_examples!());
+
+/// Shown after the short help of `chronik raft-cluster`.
+pub const RAFT_CLUSTER: &str = short_help!(raft_cluster_examples!());
+
+/// Shown after the long help of `chronik raft-cluster`.
+pub const RAFT_CLUSTER_LONG: &str = long_help!(raft_cluster_examples!());
 
 /// A start that is told to stop may finish within this, to end cleanly; a long recovery is broken off.
 const START_FINISHES_WITHIN: Duration = Duration::from_millis(500);
@@ -66,8 +110,8 @@ struct Serving {
 }
 
 /// Runs the node.
-pub fn run(args: &SettingArgs, matches: &ArgMatches) -> ExitCode {
-    match start(args, matches) {
+pub fn run(mode: Mode, args: &SettingArgs, matches: &ArgMatches) -> ExitCode {
+    match start(mode, args, matches) {
         Ok(code) => code,
         Err(error) => {
             output::error(&error.to_string());
@@ -76,13 +120,16 @@ pub fn run(args: &SettingArgs, matches: &ArgMatches) -> ExitCode {
     }
 }
 
-fn start(args: &SettingArgs, matches: &ArgMatches) -> Result<ExitCode, StartError> {
-    let settings =
-        setting_flags::load(args, matches).map_err(|error| StartError::Config(error.to_string()))?;
+fn start(mode: Mode, args: &SettingArgs, matches: &ArgMatches) -> Result<ExitCode, StartError> {
+    let settings = setting_flags::load(Some(mode), args, matches)
+        .map_err(|error| StartError::Config(error.to_string()))?;
     let config = NodeConfig::from_settings(&settings);
     log_to_stderr(&config.log_level)?;
     if !settings.ignored_variables().is_empty() {
         tracing::warn!("not settings, and ignored: {}", settings.ignored_variables().join(", "));
+    }
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
     }
     let runtime = runtime(config.worker_threads)?;
     let result = runtime.block_on(serve(settings, &config));
@@ -184,7 +231,7 @@ mod tests {
     #[test]
     fn the_help_lists_every_exit_code() {
         for (code, meaning) in StartError::EXIT_CODES {
-            assert!(LONG_EXAMPLES.contains(&format!("{code:>4}  {meaning}\n")), "{code} {meaning}");
+            assert!(STANDALONE_LONG.contains(&format!("{code:>4}  {meaning}\n")), "{code} {meaning}");
         }
     }
 }

@@ -16,7 +16,7 @@ use chronik_protocol::messages::metadata::MetadataResponseTopic;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::cluster::{self, ClusterArgs, Refusals, error_name, parse_pair};
+use crate::connect::{self, ConnectArgs, Refusals, error_name, parse_pair};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -38,7 +38,7 @@ const SET_FOR_THE_TOPIC: i8 = 1;
 #[command(after_help = EXAMPLES)]
 pub struct TopicArgs {
     #[command(flatten)]
-    cluster: ClusterArgs,
+    cluster: ConnectArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -110,7 +110,7 @@ struct Alter {
 
 /// Runs the command.
 pub fn run(args: &TopicArgs) -> ExitCode {
-    cluster::run(async {
+    connect::run(async {
         let client = args.cluster.connect().await?;
         match &args.action {
             Action::Create(create) => self::create(args, &client, create).await,

@@ -13,7 +13,7 @@ use crate::output;
 
 /// Which cluster, and in which form to answer.
 #[derive(Args)]
-pub struct ClusterArgs {
+pub struct ConnectArgs {
     /// Brokers to begin with
     #[arg(long, value_name = "HOST:PORT[,...]", default_value = "localhost:9092", global = true)]
     pub bootstrap_server: String,
@@ -25,7 +25,7 @@ pub struct ClusterArgs {
     pub timeout: u64,
 }
 
-impl ClusterArgs {
+impl ConnectArgs {
     /// Connects.
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let request_timeout = Duration::from_secs(self.timeout);
