@@ -1,7 +1,7 @@
 //! Which brokers hold new partitions: as the client says, or as the broker chooses.
 
 use chronik_base::{ErrorCode, NodeId};
-use chronik_meta::{Assignments, Image, place};
+use chronik_meta::{Assignments, Image, TooFewBrokers, place};
 
 use crate::random;
 use crate::refusal::Refusal;
@@ -22,8 +22,20 @@ pub(crate) fn automatic(
             format!("{count} partitions are over {MAX_PARTITIONS}, the most that one request may make");
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    place(&image.candidates(), count, replicas, first, random::u64())
-        .map_err(|error| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string()))
+    let refused = |error: TooFewBrokers| Refusal::new(ErrorCode::InvalidReplicationFactor, error.to_string());
+    let there = image.candidates();
+    // Brokers that are down hold replicas, too, where there are too few others; they catch up when they are back.
+    let down: Vec<NodeId> =
+        image.brokers().map(|broker| broker.id).filter(|id| !there.iter().any(|up| up.id == *id)).collect();
+    if replicas > there.len() + down.len() || there.is_empty() {
+        return Err(refused(TooFewBrokers { replicas, brokers: there.len() + down.len() }));
+    }
+    let missing = replicas.saturating_sub(there.len());
+    let mut assignments = place(&there, count, replicas - missing, first, random::u64()).map_err(refused)?;
+    for (index, replicas) in assignments.iter_mut().enumerate() {
+        replicas.extend(down.iter().cycle().skip(index % down.len().max(1)).take(missing));
+    }
+    Ok(assignments)
 }
 
 /// Checks what a client assigns: every list as long as `replicas` (or, without it, as the first), of registered brokers, each

@@ -4,29 +4,34 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_base::{Clock, NodeId};
+use chronik_base::{Clock, NodeId, Uuid};
 use chronik_config::{Flush, NodeConfig, Settings};
 use chronik_log::disk::OsDisk;
 use chronik_log::{
     CleanerOptions, DataDir, FlushMode, LogManager, LogOptions, RecoverySummary, StorageState,
 };
+use chronik_meta::Image;
+use chronik_peer::Peers;
+use chronik_quorum::{Quorum, QuorumError, RaftTiming, Timing};
 use tokio::sync::Notify;
 
 use crate::completions::Completions;
 use crate::fetch_session::SessionCache;
 use crate::fetch_wait::{FetchWait, Moved};
 use crate::groups::Groups;
-use crate::metadata::{Metadata, MetadataError, Registration};
+use crate::metadata::{Membership, Metadata, MetadataOptions};
 use crate::metrics::Metrics;
 use crate::partition::{Acks, AppendTime, Partition};
 use crate::producer_ids::ProducerIds;
 use crate::random;
 use crate::rate_limit::RateLimit;
-use crate::sync::Share;
+use crate::replication::{PeerEar, Replication};
+use crate::sync::{Hold, Share};
 use crate::topics::Topics;
 use crate::waits::Waits;
 use crate::{ConnectionContext, Outcome, api, dispatch};
@@ -46,6 +51,14 @@ pub struct Broker {
     pub(crate) completions: Arc<Completions>,
     pub(crate) topics: Topics,
     pub(crate) metadata: Metadata,
+    /// Connections to other nodes.
+    pub(crate) peers: Peers,
+    /// Nodes whose addresses the settings name.
+    pub(crate) first_peers: Vec<(NodeId, String)>,
+    pub(crate) replication: Replication,
+    /// Made new at each start of the process: what the metadata know this process by.
+    pub(crate) incarnation: Uuid,
+    follower_problems: Mutex<BTreeMap<String, String>>,
     pub(crate) producer_ids: ProducerIds,
     /// The data directory.
     pub(crate) data_path: PathBuf,
@@ -78,6 +91,14 @@ pub struct BrokerOptions {
     pub advertised: Option<(String, u16)>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How the node takes part in the metadata.
+    pub membership: Membership,
+    /// Connections to other nodes.
+    pub peers: Peers,
+    /// What hears of these connections; it is bound to the broker.
+    pub ear: Arc<PeerEar>,
+    /// Nodes whose addresses the settings name.
+    pub first_peers: Vec<(NodeId, String)>,
 }
 
 /// Why the broker doesn't start.
@@ -88,17 +109,20 @@ pub enum BrokerError {
     Log(#[from] chronik_log::LogError),
     /// The metadata can't be read or written.
     #[error(transparent)]
-    Metadata(#[from] MetadataError),
+    Metadata(#[from] QuorumError),
+    /// The topics of the metadata can't be opened.
+    #[error("the topics can't be opened: {0}")]
+    Topics(String),
 }
 
 impl Broker {
     /// Opens the log and the metadata, recovering what the last run left, and serves from then on. Must be called within a
-    /// tokio runtime; it reads the disk, so not on a thread that others wait for.
+    /// tokio runtime.
     ///
     /// # Errors
     /// The disk can't be read or written, or holds what this version doesn't understand.
-    pub fn start(options: BrokerOptions) -> Result<(Arc<Self>, RecoverySummary), BrokerError> {
-        let BrokerOptions { settings, data_dir, address, advertised, clock } = options;
+    pub async fn start(options: BrokerOptions) -> Result<(Arc<Self>, RecoverySummary), BrokerError> {
+        let BrokerOptions { settings, data_dir, address, advertised, clock, .. } = options;
         let config = NodeConfig::from_settings(&settings);
         let data_path = data_dir.path().to_owned();
         let completions = Arc::new(Completions::default());
@@ -124,15 +148,33 @@ impl Broker {
             dedupe_buffer_bytes: config.log_cleaner_dedupe_buffer_size,
             io_bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
         });
-        let registration = Registration {
-            node_id: config.node_id,
-            rack: config.broker_rack.clone(),
-            clock: &clock,
-            durable: !config.ephemeral,
+        let node_id = options.membership.registration.node_id;
+        let incarnation = options.membership.registration.incarnation;
+        let timing = Timing {
+            heartbeat: Duration::from_millis(config.broker_heartbeat_interval_ms),
+            session: Duration::from_millis(config.broker_session_timeout_ms),
+            ..Timing::default()
         };
-        let metadata = Metadata::open(&data_path, registration)?;
+        let election = Duration::from_millis(config.quorum_election_timeout_ms);
+        let raft = RaftTiming {
+            heartbeat: Duration::from_millis(config.quorum_heartbeat_interval_ms),
+            election_min: election,
+            election_max: election + election / 2,
+            ..RaftTiming::default()
+        };
+        let metadata = Metadata::open(MetadataOptions {
+            data_path: data_path.clone(),
+            membership: options.membership,
+            transport: Some(Arc::new(options.peers.clone())),
+            clock: clock.clone(),
+            durable: !config.ephemeral,
+            timing,
+            raft,
+            rebalance_leaders: config.auto_leader_rebalance_enable,
+        })
+        .await?;
         let broker = Arc::new(Self {
-            node_id: config.node_id,
+            node_id,
             address,
             advertised,
             dynamic: RwLock::new(Arc::new(Dynamic { settings: settings.clone(), config: config.clone() })),
@@ -140,6 +182,11 @@ impl Broker {
             completions,
             topics: Topics::default(),
             metadata,
+            peers: options.peers,
+            first_peers: options.first_peers,
+            replication: Replication::new(config.replication_throttle_bytes_per_sec),
+            follower_problems: Mutex::default(),
+            incarnation,
             producer_ids: ProducerIds::default(),
             data_path,
             metrics: Metrics::new(api::TABLE.iter().map(|row| row.key)),
@@ -155,11 +202,18 @@ impl Broker {
             closing: AtomicBool::new(false),
             closed: Notify::new(),
         });
-        broker.refresh_dynamic();
-        broker.load_topics()?;
-        broker.metadata.follow(&broker);
+        let _ = broker.completions.broker.set(Arc::downgrade(&broker));
+        broker.dial(&broker.metadata.image());
+        options.ear.set(&broker);
+        broker.replication.start(&broker);
+        let opened = broker.clone();
+        // It opens logs, and may have to make some.
+        let followed = tokio::task::spawn_blocking(move || opened.metadata.follow(&opened));
+        followed.await.map_err(|error| BrokerError::Topics(error.to_string()))?;
         tokio::spawn(Waits::run(Arc::downgrade(&broker)));
         broker.groups.start(&broker);
+        broker.metadata.quorum().set_ready(true);
+        tokio::spawn(broker.clone().remove_strays());
         Ok((broker, recovery))
     }
 
@@ -187,6 +241,19 @@ impl Broker {
         }
     }
 
+    /// Ready where [`Broker::pressured`] is false; else the task is woken when it may be.
+    pub(crate) fn poll_unpressured(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.log.pressure() {
+            return Poll::Ready(());
+        }
+        let (broker, waker) = (self.clone(), cx.waker().clone());
+        tokio::spawn(async move {
+            broker.pressure_relieved().await;
+            waker.wake();
+        });
+        Poll::Pending
+    }
+
     /// Every metric, as Prometheus text.
     pub fn render_metrics(&self) -> String {
         let image = self.metadata.image();
@@ -205,9 +272,45 @@ impl Broker {
             return Some("the node is shutting down".to_owned());
         }
         match self.completions.state() {
-            None | Some(StorageState::Writable) => None,
+            None | Some(StorageState::Writable) => self.metadata.quorum().not_ready(),
             Some(StorageState::Full) => Some("the disk is full: writes are refused, reads go on".to_owned()),
             Some(StorageState::Poisoned(error)) => Some(format!("storage failed: {error}")),
+        }
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// The quorum that decides on the metadata, as this node takes part in it.
+    pub fn quorum(&self) -> &Quorum {
+        self.metadata.quorum()
+    }
+
+    /// Connections to other nodes.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Notes why the node at `address`, which is to follow this one (`replication.followers`), does not; `None` if it does.
+    pub fn set_follower_problem(&self, address: &str, problem: Option<String>) {
+        let mut problems = self.follower_problems.hold();
+        match problem {
+            Some(problem) => problems.insert(address.to_owned(), problem),
+            None => problems.remove(address),
+        };
+    }
+
+    /// What [`Broker::set_follower_problem`] noted, by address.
+    pub fn follower_problems(&self) -> BTreeMap<String, String> {
+        self.follower_problems.hold().clone()
+    }
+
+    /// Hands leaderships to other nodes before this one stops, where there are any.
+    pub async fn leave(&self) {
+        if self.config.controlled_shutdown_enable {
+            self.metadata.quorum().begin_shutdown().await;
         }
     }
 
@@ -221,7 +324,8 @@ impl Broker {
     /// Flushes and checkpoints the log. No request may be handled any more.
     pub async fn shutdown(self: &Arc<Self>) {
         self.begin_shutdown();
-        self.metadata.stop();
+        self.metadata.stop().await;
+        self.peers.close();
         let log = self.log.clone();
         match tokio::task::spawn_blocking(move || log.close()).await {
             Ok(Ok(())) => {}
@@ -246,8 +350,7 @@ impl Broker {
     }
 
     /// Puts what the metadata says of this node's settings over those it was started with.
-    pub(crate) fn refresh_dynamic(&self) {
-        let image = self.metadata.image();
+    pub(crate) fn refresh_dynamic(&self, image: &Image) {
         let none = Arc::new(BTreeMap::new());
         let own = image.broker_configs(self.node_id).unwrap_or(&none);
         let settings = self.dynamic().settings.with_dynamic(image.default_broker_configs(), own);

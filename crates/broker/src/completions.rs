@@ -1,13 +1,15 @@
 //! What the log's threads tell: written, flushed, failed. Each piece of news goes to its partition, and whoever it
 //! settles is woken once all of it is told.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use chronik_log::{LogListener, PartitionLog, Progress, StorageState};
 use tokio::sync::Notify;
 
-use crate::partition::Partition;
+use crate::Broker;
+use crate::partition::{Flushed, Partition};
 use crate::produce_wait::Wakers;
+use crate::replication::wire::PartitionAck;
 use crate::sync::Hold;
 
 /// The broker's ear at the log.
@@ -15,6 +17,8 @@ use crate::sync::Hold;
 pub(crate) struct Completions {
     /// Connections that stopped reading because storage was behind wait here.
     pub(crate) pressure_relieved: Notify,
+    /// Whose followers and leaders hear of it; set once there is a broker.
+    pub(crate) broker: OnceLock<Weak<Broker>>,
     state: Mutex<Option<StorageState>>,
 }
 
@@ -42,10 +46,24 @@ impl LogListener for Completions {
 
     fn on_flushed(&self, progress: &[Progress]) {
         let mut wakers = Wakers::default();
+        let broker = self.broker.get().and_then(Weak::upgrade);
+        let mut acknowledged = false;
         for (log, end) in progress {
-            if let Some(partition) = partition_of(log) {
-                partition.on_flushed(*end, &mut wakers);
+            let Some(partition) = partition_of(log) else { continue };
+            match (partition.on_flushed(*end, &mut wakers), &broker) {
+                (Flushed::Leader { advanced: true }, Some(broker)) => {
+                    broker.replication.marks_moved(&partition);
+                }
+                (Flushed::Follower { leader, ack }, Some(broker)) => {
+                    let ack = PartitionAck { key: partition.key(), ack };
+                    broker.replication.following.acknowledge(leader, ack);
+                    acknowledged = true;
+                }
+                _ => {}
             }
+        }
+        if let Some(broker) = broker.filter(|_| acknowledged) {
+            broker.replication.following.send_acks(&broker);
         }
         wakers.wake_all();
     }

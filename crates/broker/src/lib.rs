@@ -26,6 +26,7 @@ mod producer_ids;
 mod random;
 mod rate_limit;
 mod refusal;
+mod replication;
 mod sync;
 mod topic_settings;
 mod topics;
@@ -34,5 +35,11 @@ mod waits;
 pub use broker::{Broker, BrokerError, BrokerOptions};
 pub use compatibility::render as compatibility;
 pub use connection::{ClientSoftware, ConnectionContext};
-pub use metadata::MetadataError;
+pub use metadata::{INTERNAL_LISTENER, KAFKA_LISTENER, Membership};
+/// A random identifier that is none of the reserved ones.
+pub fn random_uuid() -> chronik_base::Uuid {
+    random::uuid()
+}
+
 pub use outcome::{CloseReason, Outcome, Response};
+pub use replication::PeerEar;

@@ -1,218 +1,236 @@
-//! The metadata of the cluster as this node has it. Once a change is durable, the topics that it touches are brought up to
-//! date, and only then is it answered: whoever hears of a new topic can use it.
+//! The metadata of the cluster as this node has it. Once a change is decided, what it touches here is brought up to date, and
+//! only then is it answered: whoever hears of a new topic can use it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, OnceLock, Weak};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
-use chronik_base::{Clock, NodeId, TopicId, Uuid};
+use bytes::Bytes;
+use chronik_base::{BoxFuture, Clock, ErrorCode, NodeId, TopicId, Transport, Uuid};
 use chronik_log::{LogError, PartitionKey};
-use chronik_meta::{
-    Command, Endpoint, Identity, IdentityError, Image, MetaError, MetaHandle, MetaStore, Results, Role,
-    StoreError, StoreOptions,
-};
+use chronik_meta::{Command, Endpoint, Image, Results};
 use chronik_protocol::Str;
-use chronik_replica::{Leader, LeaderStart};
-use tokio::sync::oneshot;
+use chronik_quorum::{Mode, OnRestart, PeerEvent, Quorum, QuorumError, QuorumOptions, Registration, Timing};
 
 use crate::assignment::automatic;
 use crate::partition::Partition;
 use crate::produce_wait::Wakers;
+use crate::replication::role::{RoleChange, RoleContext};
+use crate::sync::Hold;
 use crate::topic_settings::TopicSettings;
 use crate::topics::{Topic, is_internal};
-use crate::{Broker, BrokerError, ConnectionContext, random};
+use crate::{Broker, ConnectionContext, random};
 
-/// Why the metadata can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataError {
-    /// Its files can't be read or written, or hold what nobody wrote.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The directory is another node's.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The node can't make itself known in it.
-    #[error("the node can't be registered: {0}")]
-    Register(#[from] MetaError),
-    /// No thread could be started.
-    #[error("the metadata thread can't be started: {0}; see ulimit -u")]
-    Thread(#[from] std::io::Error),
+/// The listener that clients are told of.
+pub const KAFKA_LISTENER: &str = "kafka";
+/// The listener that other nodes connect to.
+pub const INTERNAL_LISTENER: &str = "internal";
+
+/// Logs that no topic claims are removed once the metadata is known to be the cluster's; it is waited for so long.
+const STRAY_WAIT: Duration = Duration::from_secs(3600);
+
+/// How a node takes part in the metadata.
+pub struct Membership {
+    /// Alone, as a voter of several, or as an observer.
+    pub mode: Mode,
+    /// The cluster that the data directory belongs to, if it is not new.
+    pub cluster_id: Option<Uuid>,
+    /// How the node makes itself known.
+    pub registration: Registration,
+    /// Standalone with followers: every partition on every node.
+    pub replicate_everything: bool,
+    /// Hears that the node must start anew in another mode.
+    pub on_restart: OnRestart,
 }
 
 /// The metadata, read by everyone and changed through [`Metadata::commit`].
 pub(crate) struct Metadata {
-    handle: MetaHandle,
+    quorum: Quorum,
     /// Whose topics follow the changes; set once the broker is made.
     broker: Arc<OnceLock<Weak<Broker>>>,
+    /// What the broker's topics follow so far.
+    followed: Arc<Mutex<Arc<Image>>>,
 }
 
-/// Who this node is, for its registration.
-pub(crate) struct Registration<'a> {
-    pub(crate) node_id: NodeId,
-    pub(crate) rack: Option<String>,
-    pub(crate) clock: &'a Arc<dyn Clock>,
+/// What the metadata needs beside the node's place in it.
+pub(crate) struct MetadataOptions {
+    pub(crate) data_path: PathBuf,
+    pub(crate) membership: Membership,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Whether anything is to survive the process.
     pub(crate) durable: bool,
+    pub(crate) timing: Timing,
+    pub(crate) raft: chronik_quorum::RaftTiming,
+    pub(crate) rebalance_leaders: bool,
 }
 
 impl Metadata {
-    /// Reads what the last run left in `data_dir`; a new directory gets a cluster id.
-    pub(crate) fn open(data_dir: &Path, registration: Registration<'_>) -> Result<Self, MetadataError> {
-        let Registration { node_id, rack, clock, durable } = registration;
-        let identity = Identity::read(data_dir, node_id)?;
-        let options =
-            StoreOptions { flush: durable, existing: identity.is_some(), ..StoreOptions::default() };
-        let (mut store, recovery) = MetaStore::open(&data_dir.join("meta"), options)?;
-        if let Some(cut) = recovery.cut {
-            tracing::warn!(
-                path = %cut.path.display(),
-                position = cut.position,
-                bytes = cut.bytes,
-                "cut an unfinished metadata change: {}",
-                cut.reason
-            );
-        }
-        let mut own = identity.clone().unwrap_or_else(|| Identity {
-            node_id,
-            cluster_id: None,
-            created: clock.wall_ms(),
-            directory: Uuid::ZERO,
-            role: Role::Standalone,
-        });
-        if own.directory.is_zero() {
-            own.directory = random::uuid();
-        }
-        let mut commands = Vec::new();
-        if store.image().cluster_id().is_zero() {
-            commands.push(Command::SetClusterId { id: own.cluster_id.unwrap_or_else(random::uuid) });
-        }
-        // The epoch of a registration is its number, so the node can let itself in with the same commit.
-        let epoch = i64::try_from(store.image().offset()).unwrap_or(i64::MAX) + commands.len() as i64 + 1;
-        commands.push(Command::RegisterBroker {
-            id: node_id,
-            rack,
-            endpoints: Vec::new(),
-            incarnation: random::uuid(),
-            directory: own.directory,
-        });
-        commands.push(Command::UnfenceBroker { id: node_id, epoch });
-        for result in store.commit(&commands) {
-            result?;
-        }
-        own.cluster_id = Some(store.image().cluster_id());
-        if identity.as_ref() != Some(&own) {
-            own.write(data_dir, durable)?;
-        }
+    /// Takes part in the metadata, with what the last run left in the data directory.
+    pub(crate) async fn open(options: MetadataOptions) -> Result<Self, QuorumError> {
         let broker: Arc<OnceLock<Weak<Broker>>> = Arc::default();
-        let follower = broker.clone();
-        let handle = MetaHandle::start(store, move |change| {
-            if let Some(broker) = follower.get().and_then(Weak::upgrade) {
-                change.commands.iter().for_each(|command| broker.bring_up_to_date(&Touched::of(command)));
-            }
-        })?;
-        Ok(Self { handle, broker })
+        let followed: Arc<Mutex<Arc<Image>>> = Arc::default();
+        let (follower, upto) = (broker.clone(), followed.clone());
+        let quorum = Quorum::start(QuorumOptions {
+            data_dir: options.data_path,
+            mode: options.membership.mode,
+            registration: options.membership.registration,
+            cluster_id: options.membership.cluster_id,
+            new_cluster_id: random::uuid(),
+            transport: options.transport,
+            clock: options.clock,
+            durable: options.durable,
+            timing: options.timing,
+            raft: options.raft,
+            ready: false,
+            replicate_everything: options.membership.replicate_everything,
+            rebalance_leaders: options.rebalance_leaders,
+            on_change: Box::new(move |change| {
+                if let Some(broker) = follower.get().and_then(Weak::upgrade) {
+                    follow(&broker, &upto, change.after);
+                }
+            }),
+            on_restart: options.membership.on_restart,
+        })
+        .await?;
+        Ok(Self { quorum, broker, followed })
     }
 
-    /// The topics of `broker` follow the metadata from now on.
+    /// The topics of `broker` follow the metadata from now on; when this returns they have.
     pub(crate) fn follow(&self, broker: &Arc<Broker>) {
         let _ = self.broker.set(Arc::downgrade(broker));
+        follow(broker, &self.followed, &self.image());
     }
 
     /// The metadata as it is now.
     pub(crate) fn image(&self) -> Arc<Image> {
-        self.handle.image()
+        self.quorum.image()
     }
 
     /// Makes commands durable and applies them; each has its own answer. Once this ends, the node serves accordingly.
     pub(crate) async fn commit(&self, commands: Vec<Command>) -> Results {
-        let count = commands.len();
-        let (answer, answered) = oneshot::channel();
-        self.handle.submit(commands, move |results| {
-            // Whoever asked may have gone; what they asked for is done all the same.
-            let _ = answer.send(results);
-        });
-        answered.await.unwrap_or_else(|_| vec![Err(MetaError::Closed); count])
+        self.quorum.commit(commands).await
+    }
+
+    /// Everything else of the quorum.
+    pub(crate) fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// Answers a call of another node.
+    pub(crate) fn handle(&self, from: NodeId, kind: u8, payload: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        self.quorum.handle(from, kind, payload)
+    }
+
+    /// The connection to a node changed.
+    pub(crate) fn on_peer(&self, node: NodeId, event: chronik_peer::PeerEvent) {
+        self.quorum.on_peer(
+            node,
+            match event {
+                chronik_peer::PeerEvent::Connected => PeerEvent::Connected,
+                chronik_peer::PeerEvent::Disconnected => PeerEvent::Disconnected,
+                chronik_peer::PeerEvent::Refused => PeerEvent::Refused,
+            },
+        );
+    }
+
+    /// The epoch of this process's registration, once it is known here.
+    pub(crate) fn broker_epoch(&self) -> Option<i64> {
+        self.quorum.broker_epoch()
+    }
+
+    /// The node that takes commands, as far as this one knows.
+    pub(crate) fn controller(&self) -> NodeId {
+        self.quorum.leader().unwrap_or(-1)
     }
 
     /// Takes no more commands.
-    pub(crate) fn stop(&self) {
-        self.handle.close();
+    pub(crate) async fn stop(&self) {
+        self.quorum.close().await;
     }
 }
 
-/// What of the running node a command concerns.
-enum Touched {
-    Topic(TopicId),
-    Deleted(TopicId),
-    TopicSettings(TopicId),
-    NodeSettings,
-    Nothing,
-}
-
-impl Touched {
-    fn of(command: &Command) -> Self {
-        match command {
-            Command::CreateTopic { id, .. } => Touched::Topic(*id),
-            Command::CreatePartitions { topic, .. } => Touched::Topic(*topic),
-            Command::DeleteTopic { id } => Touched::Deleted(*id),
-            Command::AlterTopicConfigs { topic, .. } => Touched::TopicSettings(*topic),
-            Command::AlterBrokerConfigs { .. } => Touched::NodeSettings,
-            Command::SetClusterId { .. }
-            | Command::RegisterBroker { .. }
-            | Command::UnfenceBroker { .. }
-            | Command::FenceBroker { .. }
-            | Command::BeginShutdown { .. }
-            | Command::UnregisterBroker { .. }
-            | Command::AllocateProducerIds { .. }
-            | Command::AlterPartition(_)
-            | Command::ElectLeader { .. }
-            | Command::Reassign { .. }
-            | Command::ChangePartition(_) => Touched::Nothing,
-        }
+/// Brings the broker's topics from the image that they followed so far to `after`, unless they are further already.
+fn follow(broker: &Arc<Broker>, followed: &Mutex<Arc<Image>>, after: &Arc<Image>) {
+    let mut followed = followed.hold();
+    if after.offset() > followed.offset() {
+        broker.bring_up_to_date(&followed, after);
+        *followed = after.clone();
     }
 }
 
 impl Broker {
-    fn bring_up_to_date(&self, touched: &Touched) {
-        let image = self.metadata.image();
-        match touched {
-            Touched::Topic(id) => {
-                if let Some(topic) = image.topic_by_id(id)
-                    && let Err(error) = self.serve_topic(topic)
-                {
-                    tracing::error!(topic = %topic.name, "partitions can't be opened: {error}");
+    fn bring_up_to_date(self: &Arc<Self>, before: &Image, after: &Arc<Image>) {
+        let own = |image: &Image| image.broker_configs(self.node_id).cloned();
+        if **before.default_broker_configs() != **after.default_broker_configs() || own(before) != own(after)
+        {
+            self.refresh_dynamic(after);
+            for topic in self.topics.all() {
+                if let Some(known) = after.topic_by_id(&topic.id) {
+                    self.topics.set_settings(&topic.name, &self.settings_of(known));
                 }
             }
-            Touched::Deleted(id) => self.drop_topic(*id),
-            Touched::TopicSettings(id) => {
-                if let Some(topic) = image.topic_by_id(id) {
-                    self.topics.set_settings(&topic.name, &self.settings_of(topic));
-                }
+        }
+        if !before.brokers().eq(after.brokers()) {
+            self.dial(after);
+        }
+        let mut offsets_topic_changed = false;
+        for change in Image::changed_partitions(before, after) {
+            offsets_topic_changed |=
+                change.before.iter().chain(&change.after).any(|topic| is_internal(&topic.name));
+            let Some(topic) = &change.after else {
+                self.drop_topic(change.id);
+                continue;
+            };
+            if change.configs_changed() {
+                self.topics.set_settings(&topic.name, &self.settings_of(topic));
             }
-            Touched::NodeSettings => {
-                self.refresh_dynamic();
-                for topic in image.topics() {
-                    self.topics.set_settings(&topic.name, &self.settings_of(topic));
-                }
+            if let Err(error) = self.serve_topic(after, topic, &change.partitions) {
+                tracing::error!(topic = %topic.name, "partitions can't be opened: {error}");
             }
-            Touched::Nothing => {}
+        }
+        if offsets_topic_changed {
+            self.groups.refresh(self);
         }
     }
 
-    /// Opens every topic of the metadata, and removes logs that no topic has any more: the node ended between the two halves
-    /// of a deletion.
-    pub(crate) fn load_topics(&self) -> Result<(), BrokerError> {
-        let image = self.metadata.image();
-        for topic in image.topics() {
-            self.serve_topic(topic)?;
-        }
-        for log in self.log.partitions() {
-            let key = log.key();
-            if image.topic_by_id(&key.topic_id).is_none() {
-                self.log.delete_partition(&key)?;
+    /// Tells the connections which nodes there are, and where.
+    pub(crate) fn dial(&self, image: &Image) {
+        self.peers.set_cluster_id(image.cluster_id());
+        let mut addresses = self.first_peers.clone();
+        for broker in image.brokers() {
+            if let Some(Endpoint { host, port, .. }) = broker.endpoint(INTERNAL_LISTENER) {
+                addresses.retain(|(id, _)| *id != broker.id);
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                addresses.push((broker.id, format!("{host}:{port}")));
             }
         }
-        Ok(())
+        addresses.retain(|(id, _)| *id != self.node_id);
+        self.peers.set_addresses(addresses);
+    }
+
+    /// Removes logs that no topic has any more, or not on this node: it ended between the two halves of a deletion, or was not
+    /// there. Only metadata that is known to be up to date may say so.
+    pub(crate) async fn remove_strays(self: Arc<Self>) {
+        if self.metadata.quorum.wait_ready(STRAY_WAIT).await.is_err() {
+            return;
+        }
+        let work = tokio::task::spawn_blocking(move || {
+            let _no_change_meanwhile = self.metadata.followed.hold();
+            let image = self.metadata.image();
+            for log in self.log.partitions() {
+                let key = log.key();
+                let partition =
+                    image.topic_by_id(&key.topic_id).and_then(|topic| topic.partitions.get(key.partition));
+                if !partition.is_some_and(|partition| partition.replicas.contains(&self.node_id))
+                    && let Err(error) = self.log.delete_partition(&key)
+                {
+                    tracing::error!(%key, "a log that nobody has any more can't be removed: {error}");
+                }
+            }
+        });
+        let _ = work.await;
     }
 
     fn settings_of(&self, topic: &chronik_meta::Topic) -> Arc<TopicSettings> {
@@ -220,55 +238,119 @@ impl Broker {
         TopicSettings::new(&topic.configs, &dynamic.settings, &dynamic.config)
     }
 
-    /// Makes the partitions that the node doesn't serve yet.
-    fn serve_topic(&self, topic: &chronik_meta::Topic) -> Result<(), LogError> {
-        let settings = self.settings_of(topic);
+    /// What roles depend on beside the metadata.
+    fn role_context(&self, image: &Image) -> RoleContext {
+        RoleContext {
+            node: self.node_id,
+            is_registered: image
+                .broker(self.node_id)
+                .is_some_and(|broker| broker.incarnation == self.incarnation),
+            lag_time_max_ms: self.dynamic().config.replica_lag_time_max_ms,
+            now_ms: self.clock.monotonic_ms(),
+        }
+    }
+
+    /// Makes what is `changed` of a topic's partitions as the metadata says: opened, led, followed, or gone.
+    fn serve_topic(
+        self: &Arc<Self>,
+        image: &Image,
+        topic: &chronik_meta::Topic,
+        changed: &[i32],
+    ) -> Result<(), LogError> {
         let known = self.topics.by_id(topic.id);
         let name = known.as_ref().map_or_else(|| Str::from(&*topic.name), |known| known.name.clone());
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (index, partition) in topic.partitions.iter() {
-            if let Some(served) = known.as_ref().and_then(|known| known.hosted(index)) {
-                partitions.push(Some(served.clone()));
+        let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let mut partitions: Vec<Option<Arc<Partition>>> =
+            (0..count).map(|index| known.as_ref().and_then(|known| known.hosted(index)).cloned()).collect();
+        let mut roles = Vec::new();
+        let mut left = Vec::new();
+        for (index, state) in changed.iter().filter_map(|&index| Some((index, topic.partitions.get(index)?)))
+        {
+            let Some(place) = usize::try_from(index).ok().and_then(|index| partitions.get_mut(index)) else {
+                continue;
+            };
+            if !state.replicas.contains(&self.node_id) {
+                left.extend(place.take());
                 continue;
             }
-            let key = PartitionKey { topic_id: topic.id, partition: index };
-            let log = self.log.create_partition(key, settings.log_options.clone())?;
-            let leader = Leader::new(LeaderStart {
-                node: self.node_id,
-                epoch: partition.leader_epoch,
-                partition_epoch: partition.partition_epoch,
-                replicas: &partition.replicas,
-                isr: &partition.isr,
-                log_end: log.flushed_offset(),
-                flushed_end: log.flushed_offset(),
-                high_watermark: 0,
-                min_insync_replicas: settings.min_insync_replicas,
-                lag_time_max_ms: 30_000,
-                now_ms: self.clock.monotonic_ms(),
-            });
-            partitions.push(Some(Partition::new(name.clone(), index, log, settings.clone(), leader)));
+            let partition = match place {
+                Some(partition) => partition.clone(),
+                None => {
+                    let settings = self.settings_of(topic);
+                    let key = PartitionKey { topic_id: topic.id, partition: index };
+                    let log = self.log.create_partition(key, settings.log_options.clone())?;
+                    let partition = Partition::new(name.clone(), index, log, settings);
+                    *place = Some(partition.clone());
+                    partition
+                }
+            };
+            roles.push((partition, state));
         }
-        let is_internal = is_internal(&name);
         self.topics.put(Topic::new(name, topic.id, partitions));
-        if is_internal {
-            self.groups.refresh(self);
+        let context = self.role_context(image);
+        let mut wakers = Wakers::default();
+        for (partition, state) in roles {
+            let change = partition.follow_metadata(state, context, &mut wakers);
+            self.role_changed(&partition, change);
         }
+        for partition in left {
+            partition.on_deleted(ErrorCode::NotLeaderOrFollower, &mut wakers);
+            if let Err(error) = self.log.delete_partition(&partition.key()) {
+                tracing::error!(topic = %partition.topic, partition = partition.index, "its space is not given back: {error}");
+            }
+        }
+        wakers.wake_all();
         Ok(())
+    }
+
+    /// Does what a new role asks for.
+    fn role_changed(&self, partition: &Arc<Partition>, change: RoleChange) {
+        match change {
+            RoleChange::None => {}
+            RoleChange::Leads => {
+                self.metrics.leader_elections.inc();
+                if partition.has_unflushed() {
+                    self.log.request_flush();
+                    self.log.kick();
+                }
+            }
+            RoleChange::Follows => self.replication.following.want(partition.key()),
+        }
+        if partition.is_leader() {
+            self.replication.isr.consider(partition);
+            self.waits.add(partition);
+        }
+    }
+
+    /// A log was cut to where it agrees with its leader's: the role that the metadata gave meanwhile is taken now.
+    pub(crate) fn end_cut(self: &Arc<Self>, partition: &Arc<Partition>) {
+        let next = {
+            let mut state = partition.state.hold();
+            state.is_cutting = false;
+            state.next.take()
+        };
+        if let Some(next) = next {
+            let mut wakers = Wakers::default();
+            let change =
+                partition.follow_metadata(&next, self.role_context(&self.metadata.image()), &mut wakers);
+            self.role_changed(partition, change);
+            wakers.wake_all();
+            if is_internal(&partition.topic) {
+                self.groups.refresh(self);
+            }
+        }
     }
 
     fn drop_topic(&self, id: TopicId) {
         let Some(topic) = self.topics.remove(id) else { return };
         let mut wakers = Wakers::default();
         for partition in topic.partitions() {
-            if let Err(error) = self.log.delete_partition(&partition.log.key()) {
+            if let Err(error) = self.log.delete_partition(&partition.key()) {
                 tracing::error!(topic = %topic.name, partition = partition.index, "its space is not given back: {error}");
             }
-            partition.on_deleted(&mut wakers);
+            partition.on_deleted(ErrorCode::UnknownTopicOrPartition, &mut wakers);
         }
         wakers.wake_all();
-        if topic.is_internal() {
-            self.groups.refresh(self);
-        }
         self.groups.topic_deleted(self, &topic.name);
     }
 
@@ -325,7 +407,7 @@ impl Broker {
                 None => (connection.local.ip().to_canonical().to_string(), connection.local.port()),
             };
         }
-        match other.endpoints.first() {
+        match other.endpoint(KAFKA_LISTENER).or(other.endpoints.first()) {
             Some(Endpoint { host, port, .. }) => (host.clone(), *port),
             None => (String::new(), 0),
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use chronik_protocol::ApiKey;
+use chronik_replica::WaitCause;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,8 +24,12 @@ pub(crate) struct Metrics {
     pub(crate) refused_batches: Counter,
     /// Bytes of records that consumers were given.
     pub(crate) fetched_bytes: Counter,
-    /// Waits for an acknowledgement that took too long.
-    pub(crate) ack_timeouts: Counter,
+    /// Waits for an acknowledgement that took too long, by what they waited for.
+    ack_timeouts: Family<Vec<(String, String)>, Counter>,
+    /// Changes of in-sync replicas that this node proposed and that were decided so.
+    pub(crate) isr_changes: Counter,
+    /// Times that this node became a partition's leader.
+    pub(crate) leader_elections: Counter,
     log: LogGauges,
     pub(crate) partitions: Gauge,
     pub(crate) topics: Gauge,
@@ -60,6 +65,12 @@ impl Metrics {
             let labels = vec![("api".to_owned(), key.name().to_owned())];
             requests[at] = Some(by_api.get_or_create(&labels).clone());
         }
+        let ack_timeouts = Family::<Vec<(String, String)>, Counter>::default();
+        registry.register(
+            "acknowledgement_timeouts",
+            "Produce requests whose acknowledgement came too late, by what was waited for",
+            ack_timeouts.clone(),
+        );
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -68,8 +79,10 @@ impl Metrics {
         let appended_batches = counter("appended_batches", "Record batches appended");
         let appended_records = counter("appended_records", "Records appended");
         let refused_batches = counter("refused_batches", "Record batches refused at the door");
-        let ack_timeouts =
-            counter("acknowledgement_timeouts", "Produce requests whose acknowledgement came too late");
+        let isr_changes =
+            counter("isr_changes", "Changes of in-sync replicas that this node proposed as leader");
+        let leader_elections =
+            counter("leader_elections", "Times that this node became a partition's leader");
         let mut bytes = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register_with_unit(name, help, Unit::Bytes, counter.clone());
@@ -113,11 +126,19 @@ impl Metrics {
             refused_batches,
             fetched_bytes,
             ack_timeouts,
+            isr_changes,
+            leader_elections,
             log,
             partitions,
             topics,
             fetch_sessions,
         }
+    }
+
+    /// Counts a wait for an acknowledgement that took too long.
+    pub(crate) fn ack_timeout(&self, cause: Option<WaitCause>) {
+        let cause = cause.map_or_else(|| "unknown".to_owned(), |cause| cause.to_string());
+        self.ack_timeouts.get_or_create(&vec![("cause".to_owned(), cause)]).inc();
     }
 
     /// Counts a request.

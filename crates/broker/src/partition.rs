@@ -1,16 +1,22 @@
-//! One partition as the broker sees it: its log, its leader's state, and who waits for it.
+//! One partition as the broker sees it: its log, this node's role in it, and who waits for it.
+//!
+//! What a leader does is here; what a follower does is in `replication::replica`. Lock order: the role, then a feed's state.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
-use chronik_base::ErrorCode;
-use chronik_log::{AppendError, Appended, PartitionLog};
+use chronik_base::{ErrorCode, NodeId};
+use chronik_log::{AppendError, Appended, PartitionKey, PartitionLog};
 use chronik_protocol::Str;
-use chronik_replica::{AckTimeout, Leader, LeaderError};
+use chronik_replica::{
+    AckTimeout, FollowerLag, IsrProposal, Leader, LeaderError, Progress, ProposalFailure, Settled, WaitingOn,
+};
 
 use crate::fetch_wait::Watchers;
 use crate::produce_wait::{ProduceShare, Wakers};
+use crate::replication::feed::Feed;
+use crate::replication::role::{Role, RoleState};
 use crate::sync::{Hold, Share};
 use crate::topic_settings::TopicSettings;
 
@@ -40,6 +46,9 @@ impl Acks {
 /// Why an append was refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PartitionAppendError {
+    /// Another node leads the partition, or this one does in another epoch.
+    #[error("this node does not lead the partition")]
+    NotLeader,
     /// Too few replicas are in sync for `acks=all`.
     #[error(transparent)]
     Leader(#[from] LeaderError),
@@ -54,48 +63,76 @@ impl PartitionAppendError {
             PartitionAppendError::Leader(LeaderError::NotEnoughReplicas { .. }) => {
                 ErrorCode::NotEnoughReplicas
             }
-            PartitionAppendError::Leader(_) => ErrorCode::NotLeaderOrFollower,
+            PartitionAppendError::Leader(_) | PartitionAppendError::NotLeader => {
+                ErrorCode::NotLeaderOrFollower
+            }
             PartitionAppendError::Log(error) => error.error_code(),
         }
     }
 }
 
-/// A partition that this node leads.
+/// A connection to a follower, and whether that is in sync.
+#[derive(Clone)]
+pub(crate) struct FeedOf {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) in_sync: bool,
+}
+
+/// A partition of which this node has a replica.
 pub(crate) struct Partition {
     pub(crate) topic: Str,
     pub(crate) index: i32,
     pub(crate) log: Arc<PartitionLog>,
     pub(crate) watchers: Watchers,
     settings: RwLock<Arc<TopicSettings>>,
-    leader: Mutex<Leader<ProduceShare>>,
-    high_watermark: AtomicI64,
-    leader_epoch: i32,
+    pub(crate) state: Mutex<RoleState>,
+    pub(crate) high_watermark: AtomicI64,
+    pub(crate) leader_epoch: AtomicI32,
+    pub(crate) is_leader: AtomicBool,
+    /// Where the log ended when this node became leader: until the high watermark is there, "latest" is not known.
+    pub(crate) epoch_start: AtomicI64,
+    /// Somebody waits for a commit: followers are to flush what they are sent.
+    pub(crate) flush_wanted: AtomicBool,
+    /// Whom a leader sends what is written.
+    pub(crate) feeds: RwLock<Arc<[FeedOf]>>,
+    /// True while the partition is on the list of those whose followers have marks to hear of.
+    pub(crate) on_marks_list: AtomicBool,
     /// True while the partition is on the list of those whose waiters may time out.
     on_timeout_list: AtomicBool,
 }
 
 impl Partition {
+    /// A partition whose role is still to be given by [`Partition::follow_metadata`].
     pub(crate) fn new(
         topic: Str,
         index: i32,
         log: Arc<PartitionLog>,
         settings: Arc<TopicSettings>,
-        leader: Leader<ProduceShare>,
     ) -> Arc<Self> {
         let partition = Arc::new(Self {
             topic,
             index,
             watchers: Watchers::default(),
             settings: RwLock::new(settings),
-            high_watermark: AtomicI64::new(leader.high_watermark()),
-            leader_epoch: leader.epoch(),
-            leader: Mutex::new(leader),
+            high_watermark: AtomicI64::new(log.log_start_offset()),
+            leader_epoch: AtomicI32::new(-1),
+            is_leader: AtomicBool::new(false),
+            epoch_start: AtomicI64::new(0),
+            flush_wanted: AtomicBool::new(false),
+            feeds: RwLock::new(Arc::new([])),
+            on_marks_list: AtomicBool::new(false),
+            state: Mutex::default(),
             log,
             on_timeout_list: AtomicBool::new(false),
         });
         let weak: std::sync::Weak<Self> = Arc::downgrade(&partition);
         partition.log.set_owner(weak);
         partition
+    }
+
+    /// Which partition this is.
+    pub(crate) fn key(&self) -> PartitionKey {
+        self.log.key()
     }
 
     /// The topic's settings in force.
@@ -105,7 +142,9 @@ impl Partition {
 
     /// New settings of the topic.
     pub(crate) fn set_settings(&self, settings: Arc<TopicSettings>) {
-        self.leader.hold().set_min_insync_replicas(settings.min_insync_replicas);
+        if let Role::Leader(leader) = &mut self.state.hold().role {
+            leader.set_min_insync_replicas(settings.min_insync_replicas);
+        }
         self.log.set_options(settings.log_options.clone());
         *self.settings.exclusive() = settings;
     }
@@ -120,27 +159,40 @@ impl Partition {
         self.high_watermark()
     }
 
+    /// The high watermark as an answer to "latest", if it is known: a new leader first has to hear from its followers, and until
+    /// then what it knows may lie before what its predecessor told (KIP-207).
+    pub(crate) fn latest(&self) -> Result<i64, ErrorCode> {
+        let high_watermark = self.high_watermark();
+        if high_watermark < self.epoch_start.load(Ordering::Acquire) {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
+        Ok(high_watermark)
+    }
+
     /// The partition's leader epoch, as far as this node knows.
     pub(crate) fn leader_epoch(&self) -> i32 {
-        self.leader_epoch
+        self.leader_epoch.load(Ordering::Acquire)
     }
 
     /// True if this node leads the partition.
     pub(crate) fn is_leader(&self) -> bool {
-        self.led_epoch().is_some()
+        self.is_leader.load(Ordering::Acquire)
     }
 
     /// The epoch in which this node leads the partition, if it does.
     pub(crate) fn led_epoch(&self) -> Option<i32> {
-        Some(self.leader_epoch)
+        // Leadership is taken away before the epoch changes, and given after: a stale yes comes with the epoch that it was for.
+        let epoch = self.leader_epoch();
+        self.is_leader().then_some(epoch)
     }
 
     /// What the leader epoch in a client's request means for it (KIP-320); -1 is "don't check".
     pub(crate) fn check_leader_epoch(&self, clients: i32) -> ErrorCode {
+        let current = self.leader_epoch();
         match clients {
             -1 => ErrorCode::None,
-            older if older < self.leader_epoch => ErrorCode::FencedLeaderEpoch,
-            newer if newer > self.leader_epoch => ErrorCode::UnknownLeaderEpoch,
+            older if older < current => ErrorCode::FencedLeaderEpoch,
+            newer if newer > current => ErrorCode::UnknownLeaderEpoch,
             _ => ErrorCode::None,
         }
     }
@@ -148,6 +200,23 @@ impl Partition {
     /// True while records wait for a flush that would let consumers read them.
     pub(crate) fn has_unflushed(&self) -> bool {
         self.log.log_end_offset() > self.high_watermark()
+    }
+
+    /// Whether followers are to flush what they are sent now.
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.flush_wanted.load(Ordering::Acquire) || !self.watchers.is_empty()
+    }
+
+    /// The connections to followers.
+    pub(crate) fn feeds(&self) -> Arc<[FeedOf]> {
+        self.feeds.shared().clone()
+    }
+
+    /// Somebody waits for what was sent to followers already: they are to flush it.
+    pub(crate) fn ask_followers_to_flush(&self) {
+        for FeedOf { feed, .. } in self.feeds().iter() {
+            feed.ask_for_flush(self.key());
+        }
     }
 
     /// Appends a validated batch. `share` is settled once the acknowledgement that `acks` asks for is there; at once where
@@ -162,62 +231,136 @@ impl Partition {
     ) -> Result<Appended, PartitionAppendError> {
         // The log hears of its writes through the same lock, so an append is never acknowledged or failed before its
         // waiter is in the queue.
-        let mut leader = self.leader.hold();
-        let fenced = epoch.filter(|epoch| *epoch != leader.epoch());
-        let appended = match fenced {
-            Some(found) => Err(LeaderError::Fenced { found, current: leader.epoch() }),
-            None if acks == Acks::All => leader.check_in_sync(time.now_ms),
-            None => Ok(()),
-        }
-        .map_err(PartitionAppendError::from)
-        .and_then(|()| Ok(self.log.append_leader(batch, leader.epoch(), time.wall_ms)?));
-        match &appended {
-            Ok(appended) => {
+        let mut state = self.state.hold();
+        let appended = match &mut state.role {
+            Role::Leader(leader) if epoch.is_none_or(|epoch| epoch == leader.epoch()) => {
+                if acks == Acks::All { leader.check_in_sync(time.now_ms) } else { Ok(()) }
+                    .map_err(PartitionAppendError::from)
+                    .and_then(|()| Ok((self.log.append_leader(batch, leader.epoch(), time.wall_ms)?, leader)))
+            }
+            _ => Err(PartitionAppendError::NotLeader),
+        };
+        match appended {
+            Ok((appended, leader)) => {
                 let end = appended.last_offset + 1;
                 let at_once = match acks {
                     Acks::None => Some(share),
                     Acks::Leader => leader.wait_for_write(end, time.now_ms, time.deadline_ms, share),
                     Acks::All => leader.wait_for_commit(end, time.now_ms, time.deadline_ms, share),
                 };
-                if let Some(share) = at_once {
-                    share.settle(ErrorCode::None);
+                match at_once {
+                    Some(share) => {
+                        share.settle(ErrorCode::None);
+                    }
+                    None if acks == Acks::All => {
+                        self.flush_wanted.store(true, Ordering::Release);
+                        drop(state);
+                        if appended.duplicate {
+                            self.ask_followers_to_flush();
+                        }
+                    }
+                    None => {}
                 }
+                Ok(appended)
             }
             Err(error) => {
                 share.settle(error.error_code());
+                Err(error)
             }
         }
-        appended
     }
 
     /// The log is written up to `end`.
     pub(crate) fn on_written(&self, end: i64, wakers: &mut Wakers) {
-        self.leader.hold().on_written(end, |share| wakers.add(share.settle(ErrorCode::None)));
+        {
+            let mut state = self.state.hold();
+            let Role::Leader(leader) = &mut state.role else { return };
+            leader.on_written(end, |share| wakers.add(share.settle(ErrorCode::None)));
+        }
+        let key = self.key();
+        for FeedOf { feed, in_sync } in self.feeds.shared().iter() {
+            feed.poke(key, *in_sync);
+        }
     }
 
-    /// The log is flushed up to `end`.
-    pub(crate) fn on_flushed(&self, end: i64, wakers: &mut Wakers) {
-        let progress = {
-            let mut leader = self.leader.hold();
-            let progress = leader.on_flushed(end, |share| wakers.add(share.settle(ErrorCode::None)));
-            self.high_watermark.store(progress.high_watermark, Ordering::Release);
-            progress
-        };
+    /// The log is flushed up to `end`. True if the high watermark moved.
+    pub(crate) fn on_flushed(&self, end: i64, wakers: &mut Wakers) -> Flushed {
+        let mut state = self.state.hold();
+        match &mut state.role {
+            Role::Leader(leader) => {
+                let progress = leader.on_flushed(end, |share| wakers.add(share.settle(ErrorCode::None)));
+                self.note(leader, progress);
+                drop(state);
+                if progress.advanced {
+                    self.watchers.fire(wakers);
+                }
+                Flushed::Leader { advanced: progress.advanced }
+            }
+            Role::Follower(follower) => match follower.on_flushed(end) {
+                Some(ack) => Flushed::Follower { leader: follower.leader(), ack },
+                None => Flushed::Nothing,
+            },
+            Role::None => Flushed::Nothing,
+        }
+    }
+
+    /// An in-sync follower, or one that would be, has flushed further. True if the high watermark moved.
+    pub(crate) fn on_ack(
+        &self,
+        follower: NodeId,
+        ack: &chronik_replica::Ack,
+        now_ms: u64,
+        wakers: &mut Wakers,
+    ) -> Result<bool, LeaderError> {
+        let mut state = self.state.hold();
+        let Role::Leader(leader) = &mut state.role else { return Ok(false) };
+        let progress = leader.on_follower_flushed(
+            follower,
+            ack.epoch,
+            ack.stream,
+            ack.flushed_end,
+            now_ms,
+            |share| {
+                wakers.add(share.settle(ErrorCode::None));
+            },
+        )?;
+        self.note(leader, progress);
+        drop(state);
         if progress.advanced {
             self.watchers.fire(wakers);
         }
+        Ok(progress.advanced)
+    }
+
+    /// What the leader says now, for those who don't hold the lock.
+    pub(crate) fn note(&self, leader: &Leader<ProduceShare>, progress: Progress) {
+        self.high_watermark.store(progress.high_watermark, Ordering::Release);
+        self.log.set_high_watermark(progress.high_watermark);
+        self.flush_wanted.store(leader.wants_flush(), Ordering::Release);
     }
 
     /// Appends from `from` on failed.
     pub(crate) fn on_failed(&self, from: i64, wakers: &mut Wakers) {
-        let mut leader = self.leader.hold();
-        leader.on_cut(from);
-        leader.fail_all(|share| wakers.add(share.settle(ErrorCode::KafkaStorageError)));
+        match &mut self.state.hold().role {
+            Role::Leader(leader) => {
+                leader.on_cut(from);
+                leader.fail_all(|share| wakers.add(share.settle(ErrorCode::KafkaStorageError)));
+            }
+            Role::Follower(follower) => follower.on_disconnected(),
+            Role::None => {}
+        }
     }
 
-    /// The partition is deleted: everyone who waits hears so.
-    pub(crate) fn on_deleted(&self, wakers: &mut Wakers) {
-        self.leader.hold().fail_all(|share| wakers.add(share.settle(ErrorCode::UnknownTopicOrPartition)));
+    /// The partition is deleted, or leaves this node: everyone who waits hears so.
+    pub(crate) fn on_deleted(&self, error: ErrorCode, wakers: &mut Wakers) {
+        {
+            let mut state = self.state.hold();
+            self.is_leader.store(false, Ordering::Release);
+            if let Role::Leader(leader) = &mut state.role {
+                leader.fail_all(|share| wakers.add(share.settle(error)));
+            }
+            state.role = Role::None;
+        }
         self.watchers.fire(wakers);
     }
 
@@ -231,15 +374,70 @@ impl Partition {
         self.on_timeout_list.store(false, Ordering::Release);
     }
 
-    /// Answers whoever waits for too long, and tells whether anybody still waits.
-    pub(crate) fn expire(&self, now_ms: u64, wakers: &mut Wakers, mut told: impl FnMut(i64, u64)) -> bool {
-        let mut leader = self.leader.hold();
+    /// Time has passed: answers whoever waits for too long or can't be served any more, and tells whether the partition has to
+    /// be looked at again.
+    pub(crate) fn tick(
+        &self,
+        now_ms: u64,
+        wakers: &mut Wakers,
+        mut told: impl FnMut(i64, u64, Option<WaitingOn>),
+    ) -> bool {
+        let mut state = self.state.hold();
+        let Role::Leader(leader) = &mut state.role else { return false };
+        let waiting_on = leader.waiting_on(now_ms);
         leader.expire(now_ms, |AckTimeout { who, last_offset, waited_ms }| {
-            told(last_offset, waited_ms);
+            told(last_offset, waited_ms, waiting_on);
             wakers.add(who.settle(ErrorCode::RequestTimedOut));
         });
-        leader.has_waiters()
+        leader.tick(now_ms, |share, settled| wakers.add(share.settle(code_of(settled))));
+        self.flush_wanted.store(leader.wants_flush(), Ordering::Release);
+        leader.has_waiters() || leader.next_tick_ms().is_some()
     }
+
+    /// The change of the in-sync replicas that is to be proposed now, if any.
+    pub(crate) fn propose(&self, now_ms: u64, eligible: impl Fn(NodeId, i64) -> bool) -> Option<IsrProposal> {
+        match &mut self.state.hold().role {
+            Role::Leader(leader) => leader.propose(now_ms, eligible),
+            _ => None,
+        }
+    }
+
+    /// What was proposed is not done.
+    pub(crate) fn on_proposal_failed(&self, partition_epoch: i32, failure: ProposalFailure, now_ms: u64) {
+        if let Role::Leader(leader) = &mut self.state.hold().role {
+            leader.on_proposal_failed(partition_epoch, failure, now_ms);
+        }
+    }
+
+    /// How far each follower is behind; nothing where this node does not lead.
+    pub(crate) fn lag(&self, now_ms: u64) -> Vec<FollowerLag> {
+        match &self.state.hold().role {
+            Role::Leader(leader) => leader.lag(now_ms).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// How a wait for `acks=all` ended, for the producer.
+pub(crate) fn code_of(settled: Settled) -> ErrorCode {
+    match settled {
+        Settled::Acknowledged => ErrorCode::None,
+        Settled::NotEnoughReplicas => ErrorCode::NotEnoughReplicasAfterAppend,
+    }
+}
+
+/// What a flush of the log meant.
+#[derive(Debug)]
+pub(crate) enum Flushed {
+    Nothing,
+    Leader {
+        advanced: bool,
+    },
+    /// The leader is to hear of it.
+    Follower {
+        leader: NodeId,
+        ack: chronik_replica::Ack,
+    },
 }
 
 /// The times that one append is made with.

@@ -1,9 +1,12 @@
-//! Waits that take too long: partitions with somebody waiting are looked at now and then, all others never.
+//! Waits that take too long, and followers that fall behind: partitions with somebody waiting, or with a follower that is not as it
+//! should be, are looked at now and then, all others never.
 
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use chronik_replica::{WaitCause, WaitingOn};
 
 use crate::Broker;
 use crate::partition::Partition;
@@ -14,7 +17,7 @@ use crate::sync::Hold;
 /// How often waits are looked at while there are any: a timeout is answered at most so much late.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Partitions in which somebody may be waiting for an acknowledgement.
+/// Partitions in which somebody may be waiting for an acknowledgement, or a follower may be falling behind.
 #[derive(Default)]
 pub(crate) struct Waits {
     partitions: Mutex<Vec<Weak<Partition>>>,
@@ -23,7 +26,7 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// Somebody waits in `partition`. Costs an atomic swap where the partition is known already.
+    /// Somebody waits in `partition`, or its followers are to be watched. Costs an atomic swap where the partition is known already.
     pub(crate) fn add(&self, partition: &Arc<Partition>) {
         if partition.mark_waiting() {
             self.partitions.hold().push(Arc::downgrade(partition));
@@ -31,7 +34,7 @@ impl Waits {
         }
     }
 
-    /// Answers whoever waits past its deadline; runs for as long as the broker does.
+    /// Answers whoever waits past its deadline, and notes who fell behind; runs for as long as the broker does.
     pub(crate) async fn run(broker: Weak<Broker>) {
         loop {
             let Some(strong) = broker.upgrade() else { return };
@@ -55,10 +58,11 @@ impl Waits {
         let waiting = std::mem::take(&mut *self.partitions.hold());
         for partition in waiting.iter().filter_map(Weak::upgrade) {
             partition.unmark_waiting();
-            let still = partition.expire(now_ms, &mut wakers, |offset, waited_ms| {
-                broker.metrics.ack_timeouts.inc();
-                self.tell(broker, &partition, offset, waited_ms);
+            let still = partition.tick(now_ms, &mut wakers, |offset, waited_ms, on| {
+                broker.metrics.ack_timeout(on.map(|on| on.cause));
+                self.tell(broker, &partition, offset, waited_ms, on);
             });
+            broker.replication.isr.consider(&partition);
             if still {
                 self.add(&partition);
             }
@@ -66,17 +70,35 @@ impl Waits {
         wakers.wake_all();
     }
 
-    fn tell(&self, broker: &Broker, partition: &Partition, offset: i64, waited_ms: u64) {
+    fn tell(
+        &self,
+        broker: &Broker,
+        partition: &Partition,
+        offset: i64,
+        waited_ms: u64,
+        on: Option<WaitingOn>,
+    ) {
         if let Some(suppressed) = self.log_line.allow(broker.clock.monotonic_ms()) {
+            let on = on.unwrap_or(WaitingOn {
+                node: broker.node_id,
+                acked_end: partition.log.flushed_offset(),
+                acked_ago_ms: None,
+                cause: WaitCause::OwnFlush,
+            });
+            let address = match broker.peers.address_of(on.node) {
+                Some(address) if on.node != broker.node_id => address,
+                _ => broker.address.to_string(),
+            };
+            let ago = on.acked_ago_ms.map(|ms| format!("{} ago, ", Seconds(ms))).unwrap_or_default();
             tracing::warn!(
                 suppressed,
-                "ISR quorum timeout for {}-{} offset {offset} after {}: waiting on broker {} at {} (last ack {}, its own flush to disk)",
+                "ISR quorum timeout for {}-{} offset {offset} after {}: waiting on broker {} at {address} (last ack {}, {ago}{})",
                 partition.topic,
                 partition.index,
                 Seconds(waited_ms),
-                broker.node_id,
-                broker.address,
-                partition.log.flushed_offset(),
+                on.node,
+                on.acked_end,
+                on.cause,
             );
         }
     }

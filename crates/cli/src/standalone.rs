@@ -171,21 +171,29 @@ fn runtime(worker_threads: usize) -> Result<Runtime, StartError> {
 async fn serve(settings: Settings, config: &NodeConfig) -> Result<ExitCode, StartError> {
     let mut signals = StopSignals::install(config.until_stdin_closes)
         .map_err(|error| StartError::System(format!("can't watch signals: {error}")))?;
-    let mut starting = tokio::task::spawn_blocking(move || Node::start(settings));
-    let failed = |error| StartError::System(format!("the start failed: {error}"));
-    let (node, reason) = tokio::select! {
-        node = &mut starting => {
-            let node = node.map_err(failed)??;
-            if config.ephemeral {
-                say_where(&node);
-            }
-            (node, signals.next().await)
+    let mut is_first = true;
+    let (node, reason) = loop {
+        let mut starting = tokio::spawn(Node::start(settings.clone()));
+        let failed = |error| StartError::System(format!("the start failed: {error}"));
+        let (mut node, reason) = tokio::select! {
+            node = &mut starting => (node.map_err(failed)??, None),
+            reason = signals.next() => match tokio::time::timeout(START_FINISHES_WITHIN, &mut starting).await {
+                Ok(node) => (node.map_err(failed)??, Some(reason)),
+                // Nothing was acknowledged yet, and a start that is broken off is recovered by the next.
+                Err(_) => return Ok(ExitCode::from(reason.exit_code())),
+            },
+        };
+        if std::mem::take(&mut is_first) && config.ephemeral && reason.is_none() {
+            say_where(&node);
         }
-        reason = signals.next() => match tokio::time::timeout(START_FINISHES_WITHIN, starting).await {
-            Ok(node) => (node.map_err(failed)??, reason),
-            // Nothing was acknowledged yet, and a start that is broken off is recovered by the next.
-            Err(_) => return Ok(ExitCode::from(reason.exit_code())),
-        },
+        if let Some(reason) = reason {
+            break (node, reason);
+        }
+        tokio::select! {
+            reason = signals.next() => break (node, reason),
+            restart = node.restart_wanted() => restart?,
+        }
+        node.stop().await;
     };
     tracing::info!("stopping ({})", in_words(reason));
     tokio::select! {

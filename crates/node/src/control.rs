@@ -39,13 +39,15 @@ pub enum Phase {
     Waiting,
     /// It speaks HTTP.
     Http,
+    /// Another node, whose connection sees for itself whether there is somebody at the other end.
+    Peer,
     /// The client sends nothing more; the last answers go out.
     Ending,
 }
 
 impl Phase {
     fn from_u8(value: u8) -> Phase {
-        [Phase::New, Phase::FirstBytes, Phase::Kafka, Phase::Waiting, Phase::Http]
+        [Phase::New, Phase::FirstBytes, Phase::Kafka, Phase::Waiting, Phase::Http, Phase::Peer]
             .into_iter()
             .find(|phase| *phase as u8 == value)
             .unwrap_or(Phase::Ending)

@@ -29,6 +29,7 @@ const STUCK_MS_MIN: u64 = 5_000;
 /// What the connections of a listener share.
 pub(crate) struct Shared {
     pub(crate) broker: Arc<chronik_broker::Broker>,
+    pub(crate) peers: chronik_peer::Peers,
     pub(crate) routes: chronik_http::Router,
     pub(crate) registry: Arc<Registry>,
     pub(crate) gate: Arc<Gate>,
@@ -70,7 +71,11 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Shared {
     /// What connections share, by the settings.
-    pub(crate) fn new(broker: Arc<chronik_broker::Broker>, config: &chronik_config::NodeConfig) -> Self {
+    pub(crate) fn new(
+        broker: Arc<chronik_broker::Broker>,
+        peers: chronik_peer::Peers,
+        config: &chronik_config::NodeConfig,
+    ) -> Self {
         let registry = Arc::new(Registry::new(ConnectionCounts {
             max: config.max_connections,
             max_per_ip: config.max_connections_per_ip,
@@ -80,6 +85,7 @@ impl Shared {
         Self {
             routes: chronik_http::router(Arc::new(status)),
             broker,
+            peers,
             registry,
             gate,
             limits: ConnectionLimits {

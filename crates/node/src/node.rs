@@ -6,20 +6,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chronik_broker::{Broker, BrokerOptions};
+use chronik_base::Uuid;
+use chronik_broker::{Broker, BrokerOptions, Membership, PeerEar};
 use chronik_config::{Flush, NodeConfig, Settings, Source};
 use chronik_log::{DataDir, RecoverySummary};
+use chronik_meta::Identity;
+use chronik_peer::{Hello, PeerSettings, Peers, PeersOptions};
+use chronik_quorum::{Registration, Restart};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::clock::SystemClock;
 use crate::descriptors;
+use crate::join;
 use crate::listener::{self, Shared};
+use crate::membership::{Place, become_other, endpoints, random_uuid};
 use crate::start_error::{SPARE_DESCRIPTORS, StartError};
 
 /// How long a node that stops waits for what is in flight: 5 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a node of a new cluster looks whether the cluster has an id by now.
+const CLUSTER_ID_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A node that serves, until [`RunningNode::stop`].
 pub struct RunningNode {
@@ -27,7 +37,12 @@ pub struct RunningNode {
     broker: Arc<Broker>,
     shared: Arc<Shared>,
     accept: Vec<JoinHandle<()>>,
-    sweep: JoinHandle<()>,
+    /// Tasks that end with the node.
+    tasks: Vec<JoinHandle<()>>,
+    identity: Identity,
+    data_path: PathBuf,
+    durable: bool,
+    restart: mpsc::UnboundedReceiver<Restart>,
     /// Goes with the node, if its data were only lent to it.
     temp_dir: Option<TempDir>,
 }
@@ -36,12 +51,13 @@ pub struct RunningNode {
 pub struct Node;
 
 impl Node {
-    /// Starts a node with these settings; when this returns, it serves. Must be called within a tokio runtime; it reads
-    /// the disk, so not on a thread that others wait for.
+    /// Starts a node with these settings; when this returns, it serves. Must be called within a tokio runtime.
+    ///
+    /// A node that is to join a cluster waits here until it has a place in it.
     ///
     /// # Errors
     /// Each says in one line what to do, and has an exit code.
-    pub fn start(settings: Settings) -> Result<RunningNode, StartError> {
+    pub async fn start(settings: Settings) -> Result<RunningNode, StartError> {
         let started_at = Instant::now();
         let mut config = NodeConfig::from_settings(&settings);
         excludes_data_dir(&settings, &config)?;
@@ -54,18 +70,77 @@ impl Node {
         let path =
             temp_dir.as_ref().map_or_else(|| PathBuf::from(&config.data_dir), |dir| dir.path().to_owned());
         let data_dir = DataDir::open(&path)?;
+        let clock = Arc::new(SystemClock::new());
+        let durable = !config.ephemeral;
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let mut place = Place::find(&settings, &config, &path, &*clock)?;
+        let ear = Arc::new(PeerEar::default());
+        let incarnation = random_uuid();
+        let peers = Peers::start(PeersOptions {
+            me: Hello {
+                cluster_id: place.identity.cluster_id.filter(|_| place.is_bound()).unwrap_or(Uuid::ZERO),
+                node_id: place.identity.node_id,
+                incarnation,
+                directory: place.identity.directory,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                has_metadata: place.identity.cluster_id.is_some(),
+            },
+            handler: ear.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            settings: PeerSettings::default(),
+        });
+        let others: Vec<String> =
+            config.join.iter().chain(&config.replication_followers).map(ToString::to_string).collect();
+        let towards =
+            others.first().cloned().or_else(|| place.peers.first().map(|(_, address)| address.clone()));
+        let endpoints = |node| endpoints(&config, node, address, advertised.as_ref(), towards.as_deref());
+        if place.join.is_some() {
+            let wanted = (*settings.source("node.id") != Source::Default).then_some(config.node_id);
+            let addresses: Vec<String> = config.join.iter().map(ToString::to_string).collect();
+            let own = endpoints(place.identity.node_id);
+            let rack = config.broker_rack.clone();
+            let joined = join::join(&peers, &addresses, &place, wanted, rack, own, incarnation).await;
+            place.joined(joined);
+            peers.update_hello(|hello| hello.node_id = place.identity.node_id);
+            peers.set_cluster_id(place.identity.cluster_id.unwrap_or(Uuid::ZERO));
+        }
+        place.save(&path, durable)?;
+        let (restarts, restart) = mpsc::unbounded_channel();
+        let followers: Vec<String> = config.replication_followers.iter().map(ToString::to_string).collect();
         let (broker, recovery) = Broker::start(BrokerOptions {
             settings,
             data_dir,
             address,
-            advertised,
-            clock: Arc::new(SystemClock::new()),
-        })?;
+            advertised: advertised.clone(),
+            clock,
+            membership: Membership {
+                mode: place.mode.clone(),
+                cluster_id: place.identity.cluster_id,
+                registration: Registration {
+                    node_id: place.identity.node_id,
+                    rack: config.broker_rack.clone(),
+                    endpoints: endpoints(place.identity.node_id),
+                    incarnation,
+                    directory: place.identity.directory,
+                },
+                replicate_everything: !followers.is_empty(),
+                on_restart: Box::new(move |how| {
+                    // Without a receiver the node is stopping anyway.
+                    let _ = restarts.send(how);
+                }),
+            },
+            peers: peers.clone(),
+            ear,
+            first_peers: place.peers.clone(),
+        })
+        .await?;
 
         let wanted = config.max_connections;
         let room = descriptors.saturating_sub(config.max_open_files as u64 + SPARE_DESCRIPTORS / 2);
         config.max_connections = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
-        log_start(&config, address, &path, &recovery, started_at.elapsed());
+        log_start(&config, &place.identity, address, &path, &recovery, started_at.elapsed());
         if config.max_connections < wanted {
             tracing::info!(
                 "`ulimit -n` of {descriptors} leaves room for {} connections (max.connections = {wanted})",
@@ -73,13 +148,29 @@ impl Node {
             );
         }
 
-        let shared = Arc::new(Shared::new(broker.clone(), &config));
-        let sweep = listener::spawn_sweep(shared.clone());
+        let shared = Arc::new(Shared::new(broker.clone(), peers.clone(), &config));
+        let mut tasks = vec![listener::spawn_sweep(shared.clone())];
+        for follower in followers {
+            tasks.push(tokio::spawn(join::keep_follower(broker.clone(), peers.clone(), follower, address)));
+        }
+        let remembered = (place.identity.clone(), path.clone());
+        tasks.push(tokio::spawn(remember_cluster(broker.clone(), remembered.0, remembered.1, durable)));
         let accept = listeners
             .into_iter()
             .map(|listener| tokio::spawn(listener::accept(listener, shared.clone())))
             .collect();
-        Ok(RunningNode { address, broker, shared, accept, sweep, temp_dir })
+        Ok(RunningNode {
+            address,
+            broker,
+            shared,
+            accept,
+            tasks,
+            identity: place.identity,
+            data_path: path,
+            durable,
+            restart,
+            temp_dir,
+        })
     }
 }
 
@@ -99,14 +190,36 @@ impl RunningNode {
         self.temp_dir.as_ref().map(TempDir::path)
     }
 
-    /// Stops: takes no more connections and requests, answers what is in flight (for five seconds at most), then flushes
+    /// Ends when the node has to be stopped and started anew with the same settings, because its place in the cluster is another
+    /// one: it was invited to follow, or became a voter, or is none any more. What it is to be is written down by then.
+    ///
+    /// # Errors
+    /// That could not be written.
+    pub async fn restart_wanted(&mut self) -> Result<(), StartError> {
+        match self.restart.recv().await {
+            Some(how) => {
+                tracing::info!("starting anew: {}", in_words(&how));
+                let (broker, path, durable) = (self.broker.clone(), self.data_path.clone(), self.durable);
+                let mut identity = self.identity.clone();
+                let cluster_id = broker.quorum().image().cluster_id();
+                identity.cluster_id = Some(cluster_id).filter(|id| !id.is_zero()).or(identity.cluster_id);
+                let written =
+                    tokio::task::spawn_blocking(move || become_other(&how, &identity, &path, durable));
+                written.await.map_err(|error| StartError::System(error.to_string()))?
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops: leaderships move to other nodes first, where there are any; then the node takes no more connections and requests, answers what is in flight (for five seconds at most), then flushes
     /// and checkpoints the log.
     pub async fn stop(self) {
+        self.broker.leave().await;
         self.accept.iter().for_each(JoinHandle::abort);
         self.broker.begin_shutdown();
         self.shared.registry.drain();
         let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while !self.shared.registry.is_empty() && Instant::now() < deadline {
+        while !self.shared.registry.is_free_of_clients() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let unanswered = self.shared.registry.abort();
@@ -115,8 +228,34 @@ impl RunningNode {
                 "{unanswered} connections still waited for answers after {DRAIN_TIMEOUT:?}; they were closed"
             );
         }
-        self.sweep.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.broker.shutdown().await;
+    }
+}
+
+/// Writes down which cluster the node belongs to, once that is known: it may take a while until other nodes are there.
+async fn remember_cluster(broker: Arc<Broker>, mut identity: Identity, path: PathBuf, durable: bool) {
+    loop {
+        let id = broker.quorum().image().cluster_id();
+        if !id.is_zero() {
+            if identity.cluster_id != Some(id) {
+                identity.cluster_id = Some(id);
+                let written = tokio::task::spawn_blocking(move || identity.write(&path, durable)).await;
+                if let Ok(Err(error)) = written {
+                    tracing::error!("the cluster's id can't be written down: {error}");
+                }
+            }
+            return;
+        }
+        tokio::time::sleep(CLUSTER_ID_INTERVAL).await;
+    }
+}
+
+fn in_words(restart: &Restart) -> &'static str {
+    match restart {
+        Restart::Follow(_) => "this node was empty and follows another one from now on",
+        Restart::Vote { .. } => "this node becomes a voter",
+        Restart::Observe { .. } => "this node is no voter any more",
     }
 }
 
@@ -191,13 +330,14 @@ fn temp_dir() -> Result<TempDir, StartError> {
 
 fn log_start(
     config: &NodeConfig,
+    identity: &Identity,
     address: SocketAddr,
     path: &Path,
     recovery: &RecoverySummary,
     elapsed: Duration,
 ) {
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!("chronik {version}, node {}, process {}", config.node_id, std::process::id());
+    tracing::info!("chronik {version}, node {}, process {}", identity.node_id, std::process::id());
     let lent = if config.ephemeral { " (goes when the node ends)" } else { "" };
     tracing::info!("data directory {}{lent}", path.display());
     match config.flush {

@@ -90,9 +90,9 @@ impl Registry {
         self.open().connections.len()
     }
 
-    /// True if no connection is open.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// True if no connection of a client is open; those of other nodes are not counted.
+    pub fn is_free_of_clients(&self) -> bool {
+        self.open().connections.values().all(|control| control.phase() == Phase::Peer)
     }
 
     /// Takes a place for a connection.
@@ -124,7 +124,7 @@ impl Registry {
                 > match control.phase() {
                     Phase::New | Phase::Kafka => idle_ms_max,
                     Phase::FirstBytes | Phase::Http | Phase::Ending => idle_ms_max.min(STALLED_MS_MAX),
-                    Phase::Waiting => u64::MAX,
+                    Phase::Waiting | Phase::Peer => u64::MAX,
                 }
         };
         open.connections.values().filter(is_over).map(end).collect()
@@ -151,13 +151,13 @@ impl Registry {
         }
     }
 
-    /// Ends every connection at once, and says how many there were.
+    /// Ends every connection at once, and says how many of them were clients'.
     pub fn abort(&self) -> usize {
         let connections: Vec<_> = self.open().connections.values().cloned().collect();
         for control in &connections {
             control.abort();
         }
-        connections.len()
+        connections.iter().filter(|control| control.phase() != Phase::Peer).count()
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

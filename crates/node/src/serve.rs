@@ -40,6 +40,12 @@ pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place
         Ending::Refused(reason) => {
             shared.warn(reason.kind, || format!("closed the connection of {peer} to {local}: {reason}"));
         }
+        Ending::Peer(read) => {
+            // Nodes say themselves whether they are there; the sweep leaves them alone.
+            control.set_phase(Phase::Peer);
+            let stream = connection.into_transport().into_inner();
+            Box::pin(shared.peers.serve(stream, read)).await;
+        }
         Ending::Socket(error) => tracing::debug!("the connection of {peer} failed: {error}"),
         Ending::Client | Ending::Answered | Ending::Draining => {
             let _ = connection.transport_mut().shutdown().await;

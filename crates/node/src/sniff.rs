@@ -12,7 +12,9 @@ pub(crate) enum Opening {
     Kafka,
     /// An HTTP request.
     Http,
-    /// Neither.
+    /// What another node sends first.
+    Peer,
+    /// None of these.
     Refused(CloseReason),
 }
 
@@ -23,6 +25,7 @@ pub(crate) fn opening(bytes: &[u8], request_bytes_max: usize) -> Opening {
         FirstBytes::TooFew => Opening::Undecided,
         FirstBytes::Kafka { .. } => Opening::Kafka,
         FirstBytes::Http => Opening::Http,
+        FirstBytes::Peer => Opening::Peer,
         FirstBytes::TlsClientHello => Opening::Refused(CloseReason {
             kind: "a TLS client hello arrived on the plaintext listener",
             detail: "set security.protocol=PLAINTEXT in the client, or http:// instead of https://"

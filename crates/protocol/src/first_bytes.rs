@@ -9,6 +9,9 @@ const LEAST_FRAME: u32 = 10;
 /// The first byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// What a connection of another Chronik node begins with. As a frame's length it is below zero.
+pub const PEER_MAGIC: [u8; 4] = [0xC7, b'C', b'H', b'K'];
+
 /// How the methods of HTTP begin, and the preface of HTTP/2.
 const HTTP: [&[u8; 4]; 10] =
     [b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI "];
@@ -25,6 +28,8 @@ pub enum FirstBytes {
     },
     /// A request of HTTP.
     Http,
+    /// A connection of another Chronik node.
+    Peer,
     /// The hello of a TLS client.
     TlsClientHello,
     /// Nothing that is known: as a frame of Kafka's protocol its length would be this, beyond the limit or below a header.
@@ -41,6 +46,9 @@ pub fn first_bytes(bytes: &[u8], frame_max: u32) -> FirstBytes {
     let Some(first) = bytes.first_chunk::<4>() else { return FirstBytes::TooFew };
     if HTTP.contains(&first) {
         return FirstBytes::Http;
+    }
+    if *first == PEER_MAGIC {
+        return FirstBytes::Peer;
     }
     if first[0] == TLS_HANDSHAKE && first[1] == 3 && first[2] <= 4 {
         return FirstBytes::TlsClientHello;
@@ -62,6 +70,8 @@ mod tests {
         assert_eq!(first_bytes(b"GE", limit), FirstBytes::TooFew);
         assert_eq!(first_bytes(b"GET /hea", limit), FirstBytes::Http);
         assert_eq!(first_bytes(b"DELETE /", limit), FirstBytes::Http);
+        assert_eq!(first_bytes(b"\xc7CHK\x01", limit), FirstBytes::Peer);
+        assert_eq!(first_bytes(b"\xc7CHK", u32::MAX), FirstBytes::Peer);
         assert_eq!(first_bytes(&[0x16, 3, 1, 2, 0, 1, 0, 1], limit), FirstBytes::TlsClientHello);
         assert_eq!(first_bytes(&[0, 0, 0, 43, 0, 18, 0, 3], limit), FirstBytes::Kafka { length: 43 });
         assert_eq!(first_bytes(&[0x7f, 0xff, 0xff, 0xff], limit), FirstBytes::Unknown { length: i32::MAX });

@@ -16,7 +16,7 @@ mod writer;
 
 pub use api_key::ApiKey;
 pub use error::DecodeError;
-pub use first_bytes::{FIRST_BYTES, FirstBytes, first_bytes};
+pub use first_bytes::{FIRST_BYTES, FirstBytes, PEER_MAGIC, first_bytes};
 pub use frame::{request_frame, response_frame};
 pub use header::{RequestHeader, ResponseHeader};
 pub use payload::{decode_member_payload, decode_payload, encode_payload, payload_version};

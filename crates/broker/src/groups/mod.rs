@@ -25,6 +25,7 @@ use chronik_config::NodeConfig;
 use chronik_coordinator::CoordinatorConfig;
 use chronik_meta::Command;
 
+use crate::assignment::automatic;
 use crate::sync::Share;
 use crate::topics::OFFSETS_TOPIC;
 use crate::{Broker, random};
@@ -106,11 +107,19 @@ impl Groups {
             ("compression.type", "producer".to_owned()),
             ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
         ];
+        let image = broker.metadata.image();
+        let replicas = broker.dynamic().settings.offsets_replication_factor(image.brokers().count());
+        // With fewer nodes in the cluster it has fewer replicas, and groups work.
+        let replicas = replicas.min(image.brokers().count()).max(1);
+        let assignments = automatic(&image, 0, count, replicas).map_err(|refusal| {
+            tracing::error!("{OFFSETS_TOPIC} can't be created: {}", refusal.message);
+            ErrorCode::CoordinatorNotAvailable
+        })?;
         let command = Command::CreateTopic {
             name: OFFSETS_TOPIC.to_owned(),
             id: random::uuid(),
             created: broker.clock.wall_ms(),
-            assignments: vec![vec![broker.node_id]; count],
+            assignments,
             configs: configs
                 .map(|(name, value)| (name.to_owned(), value))
                 .into_iter()

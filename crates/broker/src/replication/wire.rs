@@ -1,67 +1,56 @@
-//! What leaders and followers say to each other, in bytes. All integers are big-endian; `docs/peer-protocol.md` has the tables.
+//! What leaders and followers say to each other, in bytes: one-way messages on the follower's connection to the leader.
+//!
+//! All integers are big-endian. A subscription names its stream (`chronik_replica::StreamId`); everything that belongs to the
+//! stream carries that name, so that what is left of an earlier connection or epoch is never taken for news.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use chronik_base::{TopicId, Uuid};
+use chronik_base::Uuid;
 use chronik_log::PartitionKey;
+use chronik_replica::{Answer, StreamId, Subscription, SubscriptionRefusal};
 
-/// A call, follower to leader: which partitions it wants to follow, from where.
+/// Follower to leader: which partitions it wants to follow, from where.
 pub(crate) const SUBSCRIBE: u8 = 32;
-/// One way, leader to follower: record batches.
+/// Leader to follower: record batches.
 pub(crate) const APPEND: u8 = 33;
-/// One way, follower to leader: how far partitions are flushed.
+/// Follower to leader: how far partitions are flushed.
 pub(crate) const ACK: u8 = 34;
-/// One way, leader to follower: a high watermark or log start offset that moved without records.
+/// Leader to follower: a high watermark or log start offset that moved without records.
 pub(crate) const PROGRESS: u8 = 35;
-/// One way, leader to follower: somebody waits for what was sent, so flush it now.
+/// Leader to follower: somebody waits for what was sent, so flush it now.
 pub(crate) const FLUSH: u8 = 36;
-/// One way, leader to follower: nothing more comes for this partition in this epoch; subscribe again.
+/// Leader to follower: nothing more comes in this stream; subscribe again.
 pub(crate) const ENDED: u8 = 37;
+/// Leader to follower: the answers to a subscription.
+pub(crate) const SUBSCRIBED: u8 = 38;
 
-/// Bytes of [`AppendHead`] on the wire.
-pub(crate) const APPEND_HEAD_BYTES: usize = 16 + 4 + 4 + 8 + 8 + 8 + 1;
-/// Partitions of one subscription call, at most.
+/// Partitions of one subscription, at most.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 2_000;
 
+const KEY_BYTES: usize = 16 + 4;
+const STREAM_BYTES: usize = 8 + 8;
+const SUBSCRIBE_BYTES: usize = KEY_BYTES + STREAM_BYTES + 4 + 8 + 8 + 4;
+const SUBSCRIBED_BYTES: usize = KEY_BYTES + STREAM_BYTES + 1 + 8 + 8 + 8;
+const APPEND_HEAD_BYTES: usize = KEY_BYTES + STREAM_BYTES + 4 + 8 + 8 + 8 + 8 + 1;
+const ACK_BYTES: usize = KEY_BYTES + STREAM_BYTES + 4 + 8;
+const MARKS_BYTES: usize = KEY_BYTES + STREAM_BYTES + 4 + 8 + 8;
+const PLACE_BYTES: usize = KEY_BYTES + STREAM_BYTES;
+
 /// A frame that can't be understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a replication frame of kind {kind} is cut short or longer than its fields")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a replication frame of kind {kind} is cut short, longer than its fields, or of an unknown shape")]
 pub(crate) struct BadFrame {
     kind: u8,
-}
-
-/// One partition that a follower wants to follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Subscribe {
-    pub(crate) key: PartitionKey,
-    pub(crate) leader_epoch: i32,
-    /// Where the follower's log ends.
-    pub(crate) log_end: i64,
-    /// What of it is flushed.
-    pub(crate) flushed: i64,
-    /// The epoch of its last record; -1 if it has none.
-    pub(crate) last_epoch: i32,
-}
-
-/// What the leader says to a [`Subscribe`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subscribed {
-    /// Records follow from the end of the follower's log on.
-    Streaming { high_watermark: i64, log_start: i64 },
-    /// The logs part: the largest epoch of the leader not above the follower's last, and where it ends.
-    Diverged { epoch: i32, end_offset: i64 },
-    /// The follower's log ends below the leader's: it begins anew there.
-    StartAt { log_start: i64 },
-    /// Not now: an error code of Kafka's.
-    Refused { error: i16 },
 }
 
 /// What goes before the batches of an [`APPEND`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AppendHead {
     pub(crate) key: PartitionKey,
+    pub(crate) stream: StreamId,
     pub(crate) leader_epoch: i32,
-    /// Offset of the first record; where a follower's log must end.
+    /// Where a follower's log must end, and where it ends with the batches.
     pub(crate) from: i64,
+    pub(crate) to: i64,
     pub(crate) high_watermark: i64,
     pub(crate) log_start: i64,
     /// Somebody waits until it is flushed.
@@ -70,24 +59,26 @@ pub(crate) struct AppendHead {
 
 /// How far one partition is flushed at a follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ack {
+pub(crate) struct PartitionAck {
     pub(crate) key: PartitionKey,
-    pub(crate) leader_epoch: i32,
-    pub(crate) flushed: i64,
+    pub(crate) ack: chronik_replica::Ack,
 }
 
 /// A partition's marks at its leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) key: PartitionKey,
+    pub(crate) stream: StreamId,
     pub(crate) leader_epoch: i32,
     pub(crate) high_watermark: i64,
     pub(crate) log_start: i64,
 }
 
-fn put_key(to: &mut BytesMut, key: PartitionKey) {
+fn put_place(to: &mut BytesMut, key: PartitionKey, stream: StreamId) {
     to.put_slice(&key.topic_id.0);
     to.put_i32(key.partition);
+    to.put_i64(stream.broker_epoch);
+    to.put_u64(stream.number);
 }
 
 /// Takes fields off the front of a frame.
@@ -97,10 +88,6 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(kind: u8, bytes: Bytes) -> Self {
-        Self { bytes, kind }
-    }
-
     fn need(&self, count: usize) -> Result<(), BadFrame> {
         if self.bytes.remaining() < count { Err(BadFrame { kind: self.kind }) } else { Ok(()) }
     }
@@ -108,11 +95,6 @@ impl Fields {
     fn u8(&mut self) -> Result<u8, BadFrame> {
         self.need(1)?;
         Ok(self.bytes.get_u8())
-    }
-
-    fn i16(&mut self) -> Result<i16, BadFrame> {
-        self.need(2)?;
-        Ok(self.bytes.get_i16())
     }
 
     fn i32(&mut self) -> Result<i32, BadFrame> {
@@ -125,19 +107,19 @@ impl Fields {
         Ok(self.bytes.get_i64())
     }
 
-    fn key(&mut self) -> Result<PartitionKey, BadFrame> {
-        self.need(16)?;
+    fn place(&mut self) -> Result<(PartitionKey, StreamId), BadFrame> {
+        self.need(PLACE_BYTES)?;
         let mut id = [0; 16];
         self.bytes.copy_to_slice(&mut id);
-        let topic_id: TopicId = Uuid(id);
-        Ok(PartitionKey { topic_id, partition: self.i32()? })
+        let key = PartitionKey { topic_id: Uuid(id), partition: self.bytes.get_i32() };
+        Ok((key, StreamId { broker_epoch: self.bytes.get_i64(), number: self.bytes.get_u64() }))
     }
 
     /// The rest as so many entries, each of `size` bytes.
     fn entries<T>(
         mut self,
         size: usize,
-        mut one: impl FnMut(&mut Self) -> Result<T, BadFrame>,
+        one: impl Fn(&mut Self) -> Result<T, BadFrame>,
     ) -> Result<Vec<T>, BadFrame> {
         if !self.bytes.remaining().is_multiple_of(size) {
             return Err(BadFrame { kind: self.kind });
@@ -150,65 +132,81 @@ impl Fields {
     }
 }
 
-pub(crate) fn encode_subscribe(all: &[Subscribe]) -> Bytes {
-    let mut to = BytesMut::with_capacity(all.len() * 44);
-    for one in all {
-        put_key(&mut to, one.key);
-        to.put_i32(one.leader_epoch);
+pub(crate) fn encode_subscribe(all: &[(PartitionKey, Subscription)]) -> Bytes {
+    let mut to = BytesMut::with_capacity(all.len() * SUBSCRIBE_BYTES);
+    for (key, one) in all {
+        put_place(&mut to, *key, one.stream);
+        to.put_i32(one.epoch);
         to.put_i64(one.log_end);
-        to.put_i64(one.flushed);
+        to.put_i64(one.flushed_end);
         to.put_i32(one.last_epoch);
     }
     to.freeze()
 }
 
-pub(crate) fn decode_subscribe(bytes: Bytes) -> Result<Vec<Subscribe>, BadFrame> {
-    Fields::new(SUBSCRIBE, bytes).entries(44, |from| {
-        Ok(Subscribe {
-            key: from.key()?,
-            leader_epoch: from.i32()?,
+pub(crate) fn decode_subscribe(bytes: Bytes) -> Result<Vec<(PartitionKey, Subscription)>, BadFrame> {
+    Fields { bytes, kind: SUBSCRIBE }.entries(SUBSCRIBE_BYTES, |from| {
+        let (key, stream) = from.place()?;
+        let subscription = Subscription {
+            stream,
+            epoch: from.i32()?,
             log_end: from.i64()?,
-            flushed: from.i64()?,
+            flushed_end: from.i64()?,
             last_epoch: from.i32()?,
-        })
+        };
+        Ok((key, subscription))
     })
 }
 
-pub(crate) fn encode_subscribed(all: &[Subscribed]) -> Bytes {
-    let mut to = BytesMut::with_capacity(all.len() * 17);
-    for one in all {
-        let (tag, a, b) = match *one {
-            Subscribed::Streaming { high_watermark, log_start } => (0, high_watermark, log_start),
-            Subscribed::Diverged { epoch, end_offset } => (1, i64::from(epoch), end_offset),
-            Subscribed::StartAt { log_start } => (2, log_start, 0),
-            Subscribed::Refused { error } => (3, i64::from(error), 0),
+pub(crate) fn encode_subscribed(all: &[(PartitionKey, StreamId, Answer)]) -> Bytes {
+    let mut to = BytesMut::with_capacity(all.len() * SUBSCRIBED_BYTES);
+    for (key, stream, answer) in all {
+        put_place(&mut to, *key, *stream);
+        let (tag, a, b, c) = match *answer {
+            Answer::Stream { high_watermark, log_start } => (0, high_watermark, log_start, 0),
+            Answer::Diverged { epoch, end_offset, log_start } => (1, i64::from(epoch), end_offset, log_start),
+            Answer::Reset { log_start } => (2, log_start, 0, 0),
+            Answer::Refused(SubscriptionRefusal::StaleEpoch { found, current }) => {
+                (3, i64::from(found), i64::from(current), 0)
+            }
+            Answer::Refused(SubscriptionRefusal::NewerEpoch { found, current }) => {
+                (4, i64::from(found), i64::from(current), 0)
+            }
+            Answer::Refused(SubscriptionRefusal::NotLeader) => (5, 0, 0, 0),
+            Answer::Refused(SubscriptionRefusal::NotReplica(node)) => (6, i64::from(node), 0, 0),
         };
         to.put_u8(tag);
-        to.put_i64(a);
-        to.put_i64(b);
+        [a, b, c].into_iter().for_each(|field| to.put_i64(field));
     }
     to.freeze()
 }
 
-pub(crate) fn decode_subscribed(bytes: Bytes) -> Result<Vec<Subscribed>, BadFrame> {
-    Fields::new(SUBSCRIBE, bytes).entries(17, |from| {
-        let (tag, a, b) = (from.u8()?, from.i64()?, from.i64()?);
-        let bad = BadFrame { kind: SUBSCRIBE };
-        Ok(match tag {
-            0 => Subscribed::Streaming { high_watermark: a, log_start: b },
-            1 => Subscribed::Diverged { epoch: i32::try_from(a).map_err(|_| bad)?, end_offset: b },
-            2 => Subscribed::StartAt { log_start: a },
-            3 => Subscribed::Refused { error: i16::try_from(a).map_err(|_| bad)? },
+pub(crate) fn decode_subscribed(bytes: Bytes) -> Result<Vec<(PartitionKey, StreamId, Answer)>, BadFrame> {
+    Fields { bytes, kind: SUBSCRIBED }.entries(SUBSCRIBED_BYTES, |from| {
+        let (key, stream) = from.place()?;
+        let (tag, a, b, c) = (from.u8()?, from.i64()?, from.i64()?, from.i64()?);
+        let bad = BadFrame { kind: SUBSCRIBED };
+        let small = |field: i64| i32::try_from(field).map_err(|_| bad);
+        let answer = match tag {
+            0 => Answer::Stream { high_watermark: a, log_start: b },
+            1 => Answer::Diverged { epoch: small(a)?, end_offset: b, log_start: c },
+            2 => Answer::Reset { log_start: a },
+            3 => Answer::Refused(SubscriptionRefusal::StaleEpoch { found: small(a)?, current: small(b)? }),
+            4 => Answer::Refused(SubscriptionRefusal::NewerEpoch { found: small(a)?, current: small(b)? }),
+            5 => Answer::Refused(SubscriptionRefusal::NotLeader),
+            6 => Answer::Refused(SubscriptionRefusal::NotReplica(small(a)?)),
             _ => return Err(bad),
-        })
+        };
+        Ok((key, stream, answer))
     })
 }
 
 pub(crate) fn encode_append(head: &AppendHead) -> Bytes {
     let mut to = BytesMut::with_capacity(APPEND_HEAD_BYTES);
-    put_key(&mut to, head.key);
+    put_place(&mut to, head.key, head.stream);
     to.put_i32(head.leader_epoch);
     to.put_i64(head.from);
+    to.put_i64(head.to);
     to.put_i64(head.high_watermark);
     to.put_i64(head.log_start);
     to.put_u8(u8::from(head.flush));
@@ -217,11 +215,14 @@ pub(crate) fn encode_append(head: &AppendHead) -> Bytes {
 
 /// The head, and the batches behind it (a slice of the frame).
 pub(crate) fn decode_append(bytes: Bytes) -> Result<(AppendHead, Bytes), BadFrame> {
-    let mut from = Fields::new(APPEND, bytes);
+    let mut from = Fields { bytes, kind: APPEND };
+    let (key, stream) = from.place()?;
     let head = AppendHead {
-        key: from.key()?,
+        key,
+        stream,
         leader_epoch: from.i32()?,
         from: from.i64()?,
+        to: from.i64()?,
         high_watermark: from.i64()?,
         log_start: from.i64()?,
         flush: from.u8()? != 0,
@@ -229,25 +230,27 @@ pub(crate) fn decode_append(bytes: Bytes) -> Result<(AppendHead, Bytes), BadFram
     Ok((head, from.bytes))
 }
 
-pub(crate) fn encode_acks(all: &[Ack]) -> Bytes {
-    let mut to = BytesMut::with_capacity(all.len() * 32);
-    for one in all {
-        put_key(&mut to, one.key);
-        to.put_i32(one.leader_epoch);
-        to.put_i64(one.flushed);
+pub(crate) fn encode_acks(all: &[PartitionAck]) -> Bytes {
+    let mut to = BytesMut::with_capacity(all.len() * ACK_BYTES);
+    for PartitionAck { key, ack } in all {
+        put_place(&mut to, *key, ack.stream);
+        to.put_i32(ack.epoch);
+        to.put_i64(ack.flushed_end);
     }
     to.freeze()
 }
 
-pub(crate) fn decode_acks(bytes: Bytes) -> Result<Vec<Ack>, BadFrame> {
-    Fields::new(ACK, bytes).entries(32, |from| {
-        Ok(Ack { key: from.key()?, leader_epoch: from.i32()?, flushed: from.i64()? })
+pub(crate) fn decode_acks(bytes: Bytes) -> Result<Vec<PartitionAck>, BadFrame> {
+    Fields { bytes, kind: ACK }.entries(ACK_BYTES, |from| {
+        let (key, stream) = from.place()?;
+        let ack = chronik_replica::Ack { stream, epoch: from.i32()?, flushed_end: from.i64()? };
+        Ok(PartitionAck { key, ack })
     })
 }
 
 pub(crate) fn encode_marks(one: &Marks) -> Bytes {
-    let mut to = BytesMut::with_capacity(40);
-    put_key(&mut to, one.key);
+    let mut to = BytesMut::with_capacity(MARKS_BYTES);
+    put_place(&mut to, one.key, one.stream);
     to.put_i32(one.leader_epoch);
     to.put_i64(one.high_watermark);
     to.put_i64(one.log_start);
@@ -255,9 +258,11 @@ pub(crate) fn encode_marks(one: &Marks) -> Bytes {
 }
 
 pub(crate) fn decode_marks(bytes: Bytes) -> Result<Vec<Marks>, BadFrame> {
-    Fields::new(PROGRESS, bytes).entries(40, |from| {
+    Fields { bytes, kind: PROGRESS }.entries(MARKS_BYTES, |from| {
+        let (key, stream) = from.place()?;
         Ok(Marks {
-            key: from.key()?,
+            key,
+            stream,
             leader_epoch: from.i32()?,
             high_watermark: from.i64()?,
             log_start: from.i64()?,
@@ -265,16 +270,15 @@ pub(crate) fn decode_marks(bytes: Bytes) -> Result<Vec<Marks>, BadFrame> {
     })
 }
 
-/// A partition and an epoch: what [`FLUSH`] and [`ENDED`] carry.
-pub(crate) fn encode_place(key: PartitionKey, leader_epoch: i32) -> Bytes {
-    let mut to = BytesMut::with_capacity(24);
-    put_key(&mut to, key);
-    to.put_i32(leader_epoch);
+/// A partition and a stream: what [`FLUSH`] and [`ENDED`] carry.
+pub(crate) fn encode_place(key: PartitionKey, stream: StreamId) -> Bytes {
+    let mut to = BytesMut::with_capacity(PLACE_BYTES);
+    put_place(&mut to, key, stream);
     to.freeze()
 }
 
-pub(crate) fn decode_places(kind: u8, bytes: Bytes) -> Result<Vec<(PartitionKey, i32)>, BadFrame> {
-    Fields::new(kind, bytes).entries(24, |from| Ok((from.key()?, from.i32()?)))
+pub(crate) fn decode_places(kind: u8, bytes: Bytes) -> Result<Vec<(PartitionKey, StreamId)>, BadFrame> {
+    Fields { bytes, kind }.entries(PLACE_BYTES, Fields::place)
 }
 
 #[cfg(test)]
@@ -282,25 +286,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const STREAM: StreamId = StreamId { broker_epoch: 12, number: 3 };
+
     fn key(partition: i32) -> PartitionKey {
         PartitionKey { topic_id: Uuid([7; 16]), partition }
     }
 
     #[test]
     fn everything_comes_back_as_it_was_sent() {
-        let subscribe = [Subscribe { key: key(1), leader_epoch: 2, log_end: 3, flushed: 2, last_epoch: -1 }];
+        let subscription =
+            Subscription { epoch: 2, stream: STREAM, log_end: 3, flushed_end: 2, last_epoch: -1 };
+        let subscribe = [(key(1), subscription)];
         assert_eq!(decode_subscribe(encode_subscribe(&subscribe)).unwrap(), subscribe);
         let answers = [
-            Subscribed::Streaming { high_watermark: 5, log_start: 1 },
-            Subscribed::Diverged { epoch: -1, end_offset: 9 },
-            Subscribed::StartAt { log_start: 8 },
-            Subscribed::Refused { error: 74 },
-        ];
+            Answer::Stream { high_watermark: 5, log_start: 1 },
+            Answer::Diverged { epoch: -1, end_offset: 9, log_start: 2 },
+            Answer::Reset { log_start: 8 },
+            Answer::Refused(SubscriptionRefusal::StaleEpoch { found: 1, current: 2 }),
+            Answer::Refused(SubscriptionRefusal::NewerEpoch { found: 3, current: 2 }),
+            Answer::Refused(SubscriptionRefusal::NotLeader),
+            Answer::Refused(SubscriptionRefusal::NotReplica(9)),
+        ]
+        .map(|answer| (key(4), STREAM, answer));
         assert_eq!(decode_subscribed(encode_subscribed(&answers)).unwrap(), answers);
         let head = AppendHead {
             key: key(3),
+            stream: STREAM,
             leader_epoch: 4,
             from: 10,
+            to: 12,
             high_watermark: 9,
             log_start: 2,
             flush: true,
@@ -308,11 +322,12 @@ mod tests {
         let mut frame = encode_append(&head).to_vec();
         frame.extend_from_slice(b"batches");
         assert_eq!(decode_append(frame.into()).unwrap(), (head, Bytes::from_static(b"batches")));
-        let acks = [Ack { key: key(0), leader_epoch: 1, flushed: 7 }; 3];
+        let ack = chronik_replica::Ack { epoch: 1, stream: STREAM, flushed_end: 7 };
+        let acks = [PartitionAck { key: key(0), ack }; 3];
         assert_eq!(decode_acks(encode_acks(&acks)).unwrap(), acks);
-        let marks = Marks { key: key(2), leader_epoch: 1, high_watermark: 3, log_start: 0 };
+        let marks = Marks { key: key(2), stream: STREAM, leader_epoch: 1, high_watermark: 3, log_start: 0 };
         assert_eq!(decode_marks(encode_marks(&marks)).unwrap(), [marks]);
-        assert_eq!(decode_places(FLUSH, encode_place(key(5), 6)).unwrap(), [(key(5), 6)]);
+        assert_eq!(decode_places(FLUSH, encode_place(key(5), STREAM)).unwrap(), [(key(5), STREAM)]);
     }
 
     proptest! {

@@ -67,6 +67,8 @@ pub enum Ending {
     Draining,
     /// The client speaks HTTP; these bytes have been read.
     Http(Bytes),
+    /// It is another node's; these bytes have been read.
+    Peer(Bytes),
 }
 
 /// One unanswered request.
@@ -261,6 +263,7 @@ impl<T: Transport, S: Service> Connection<T, S> {
             Opening::Undecided => self.control.set_phase(Phase::FirstBytes),
             Opening::Kafka => self.is_kafka = true,
             Opening::Http => self.ending = Some(Ending::Http(self.reader.take_buffered())),
+            Opening::Peer => self.ending = Some(Ending::Peer(self.reader.take_buffered())),
             Opening::Refused(reason) => self.ending = Some(Ending::Refused(reason)),
         }
     }

@@ -353,6 +353,11 @@ async fn other_protocols_are_told_apart() {
     assert_eq!(fixture.receive().await, b"r1 of Kafka");
 
     let mut fixture = start_as(false, 1 << 20, LIMITS);
+    fixture.client.write_all(b"\xc7CHK\x01\x01").await.unwrap();
+    let Ending::Peer(read) = fixture.end().await else { panic!("not a peer") };
+    assert_eq!(&read[..], b"\xc7CHK\x01\x01");
+
+    let mut fixture = start_as(false, 1 << 20, LIMITS);
     fixture.client.write_all(b"SSH-2.0-OpenSSH_9.6").await.unwrap();
     let Ending::Refused(reason) = fixture.end().await else { panic!("not refused") };
     assert!(reason.detail.contains("SSH-"), "{reason}");

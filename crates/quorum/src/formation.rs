@@ -1,0 +1,232 @@
+//! How a Raft quorum begins: nodes that were started with the same list find each other, and begin it once a majority is there and all of them are
+//! empty. One that has a cluster's metadata already begins alone and takes the others in; one that is empty and hears of a quorum waits for that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chronik_base::{NodeId, Uuid};
+use chronik_raft::RaftNode;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::inner::{Inner, Store, lock};
+use crate::message::{self, Probed, Role, kind};
+
+/// The pauses between two rounds of questions while the quorum has not formed.
+const PAUSES: [u64; 5] = [50, 100, 200, 500, 1000];
+
+/// The pause between two looks whether the listed nodes are voters.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long an observer that is to vote may take to start anew as a voter.
+const BECOME_VOTER: Duration = Duration::from_secs(15);
+
+/// What a node that is no part of a quorum yet does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Begin the quorum with all listed nodes.
+    Begin,
+    /// Wait, for this reason.
+    Wait(String),
+    /// This can't become a quorum before somebody changes something.
+    StayOut(String),
+}
+
+/// What [`decide`] knows of the node itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Own<'a> {
+    pub(crate) node: NodeId,
+    /// The cluster that its data belong to.
+    pub(crate) cluster_id: Option<Uuid>,
+    /// The voters that it was started with.
+    pub(crate) listed: &'a [(NodeId, String)],
+}
+
+/// Decides for a node without a quorum, from what the others say of themselves.
+pub(crate) fn decide(own: &Own<'_>, heard: &BTreeMap<NodeId, Probed>) -> Step {
+    let ids = |voters: &[(NodeId, String)]| voters.iter().map(|(node, _)| *node).collect::<BTreeSet<_>>();
+    let listed = ids(own.listed);
+    for (node, probed) in heard {
+        if let Some(own_id) = own.cluster_id
+            && !probed.cluster_id.is_zero()
+            && probed.cluster_id != own_id
+        {
+            return Step::StayOut(format!(
+                "this node belongs to cluster {own_id}, node {node} to cluster {}: this node stays out; start one of them with an empty --data-dir",
+                probed.cluster_id
+            ));
+        }
+        if probed.role == Role::Raft && !probed.initialized && ids(&probed.view.voters) != listed {
+            return Step::StayOut(format!(
+                "node {node} was started with the voters {:?}, this node with {listed:?}: give all the same --peers",
+                ids(&probed.view.voters)
+            ));
+        }
+    }
+    let formed = heard.iter().find(|(_, probed)| probed.role == Role::Raft && probed.initialized);
+    if let Some((node, _)) = formed {
+        return Step::Wait(format!("node {node} has a quorum already: it is to take this node in"));
+    }
+    if let Some(id) = own.cluster_id {
+        return Step::Wait(format!(
+            "this node belongs to cluster {id} and has no metadata of its quorum (was its directory `raft` removed?): it waits for another voter"
+        ));
+    }
+    let empty = |probed: &&Probed| probed.role == Role::Raft && !probed.initialized && !probed.has_metadata;
+    let there: BTreeSet<NodeId> = heard
+        .iter()
+        .filter(|(node, probed)| listed.contains(*node) && empty(probed))
+        .map(|(node, _)| *node)
+        .chain([own.node])
+        .collect();
+    let majority = listed.len() / 2 + 1;
+    if there.len() < majority {
+        let missing: Vec<NodeId> = listed.difference(&there).copied().collect();
+        return Step::Wait(format!(
+            "{} of {} voters are there, {majority} are needed; still missing: {missing:?}",
+            there.len(),
+            listed.len()
+        ));
+    }
+    match there.first() {
+        Some(first) if *first != own.node => Step::Wait(format!("node {first} begins the quorum")),
+        _ => Step::Begin,
+    }
+}
+
+impl Inner {
+    /// Takes part in forming the quorum, then takes listed nodes in that come later.
+    pub(crate) async fn form(self: Arc<Self>) {
+        let Store::Raft(raft) = &self.store else { return };
+        let mut round = 0;
+        while !raft.is_initialized() {
+            let mut turns = self.turns.subscribe();
+            let heard = self.probe_all(self.listed.iter().map(|(node, _)| *node)).await;
+            if raft.is_initialized() {
+                break;
+            }
+            let own = Own { node: self.me(), cluster_id: self.cluster_id, listed: &self.listed };
+            match decide(&own, &heard) {
+                Step::Begin => {
+                    if let Err(error) = raft.initialize(self.listed.iter().cloned().collect()).await {
+                        tracing::error!("the quorum can't begin: {error}");
+                    }
+                    self.turn();
+                }
+                Step::Wait(why) => {
+                    if round == PAUSES.len() {
+                        tracing::info!("no quorum yet: {why}");
+                    }
+                    self.set_waiting(Some(why));
+                }
+                Step::StayOut(problem) => self.stay_out(problem),
+            }
+            let pause = PAUSES.get(round).or(PAUSES.last()).copied().unwrap_or(1000);
+            round += 1;
+            tokio::select! {
+                () = sleep(Duration::from_millis(pause)) => {}
+                _ = turns.changed() => {}
+            }
+        }
+        self.set_waiting(None);
+        self.turn();
+        // The library takes the listed nodes in; until it has, it is told again at each start.
+        while self.takes_in && !self.listed.iter().all(|(node, _)| raft.status().voters.contains_key(node)) {
+            sleep(LOOK).await;
+        }
+        let formed = Some(crate::generation::Formation::Formed);
+        if lock(&self.known).standing.quorum != formed {
+            self.change_standing(|standing| standing.quorum = formed);
+        }
+    }
+
+    /// Asks nodes who they are, all at once.
+    async fn probe_all(self: &Arc<Self>, nodes: impl Iterator<Item = NodeId>) -> BTreeMap<NodeId, Probed> {
+        let mut calls = JoinSet::new();
+        for node in nodes.filter(|node| *node != self.me()) {
+            let inner = Arc::clone(self);
+            calls.spawn(async move { (node, inner.probe(node).await) });
+        }
+        let mut heard = BTreeMap::new();
+        while let Some(joined) = calls.join_next().await {
+            if let Ok((node, Ok(probed))) = joined {
+                heard.insert(node, probed);
+            }
+        }
+        heard
+    }
+
+    pub(crate) async fn probe(&self, node: NodeId) -> Result<Probed, String> {
+        let payload = message::request(self.caller(), |_| {});
+        let answer = self.call(node, kind::PROBE, payload, self.timing.session).await;
+        let payload = answer.map_err(|error| error.to_string())?;
+        message::read(payload, Probed::get).map_err(|error| format!("node {node} gives a bad answer: {error}"))
+    }
+
+    /// Lets a node vote; one that is an observer is asked to start anew as a voter first.
+    pub(crate) async fn add_to_quorum(
+        self: &Arc<Self>,
+        raft: &RaftNode,
+        node: NodeId,
+        address: String,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + BECOME_VOTER;
+        let mut voters: Vec<_> = raft.status().voters.into_iter().collect();
+        if voters.iter().any(|(id, _)| *id == node) {
+            return Ok(());
+        }
+        voters.push((node, address.clone()));
+        let mut was_asked = false;
+        loop {
+            let probed = self.probe(node).await;
+            match probed {
+                Ok(probed) if !probed.cluster_id.is_zero() && probed.cluster_id != self.cluster() => {
+                    return Err(format!("node {node} belongs to cluster {}: it can't vote here", probed.cluster_id));
+                }
+                Ok(probed) if probed.role == Role::Raft => break,
+                Ok(probed) if probed.role == Role::Voter => {
+                    return Err(format!("node {node} decides alone: start it with `raft-cluster` and an empty --data-dir"));
+                }
+                Ok(_) if !was_asked => {
+                    let payload = message::request(self.caller(), |out| out.addresses(&voters));
+                    let asked = self.call(node, kind::VOTE, payload, self.timing.session).await;
+                    asked.map_err(|error| error.to_string())?;
+                    was_asked = true;
+                }
+                Ok(_) => {}
+                Err(problem) if !was_asked => return Err(problem),
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "node {node} did not start anew as a voter within {} s; see its log",
+                    BECOME_VOTER.as_secs()
+                ));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        raft.add_voter(node, address).await.map_err(|error| error.to_string())
+    }
+
+    /// Takes a node's vote, and tells it to follow from now on.
+    pub(crate) async fn remove_from_quorum(
+        self: &Arc<Self>,
+        raft: &RaftNode,
+        node: NodeId,
+    ) -> Result<(), String> {
+        raft.remove_voter(node).await.map_err(|error| error.to_string())?;
+        let sources: Vec<NodeId> = raft.status().voters.into_keys().filter(|id| *id != node).collect();
+        if node == self.me() {
+            (self.on_restart)(crate::options::Restart::Observe { sources });
+            return Ok(());
+        }
+        let payload = message::request(self.caller(), |out| {
+            out.list(sources.iter(), |out, source| out.node(*source));
+        });
+        if let Err(error) = self.call(node, kind::DISMISS, payload, self.timing.session).await {
+            tracing::warn!(node, "it votes no more, and could not be told: start it with --join. {error}");
+        }
+        Ok(())
+    }
+}

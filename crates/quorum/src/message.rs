@@ -1,0 +1,495 @@
+//! What nodes ask each other about metadata. Every request begins with who asks: the version of the exchange, the cluster and the voter's
+//! generation that the asking node knows.
+
+use bytes::Bytes;
+use chronik_base::{NodeId, Uuid};
+use chronik_meta::{Command, MetaOffset, Results};
+
+use crate::wire::{Reader, Writer, WireError};
+
+/// Kinds of calls (1 to 15 are Raft's).
+pub mod kind {
+    /// Commands for the metadata leader.
+    pub const SUBMIT: u8 = 16;
+    /// A broker says to the metadata leader that it is alive.
+    pub const HEARTBEAT: u8 = 17;
+    /// An observer asks for what changed after an offset, and waits for it.
+    pub const FETCH_METADATA: u8 = 18;
+    /// Who are you, and do you have metadata?
+    pub const PROBE: u8 = 19;
+    /// A node asks to become a broker of the cluster: [`JoinRequest`](crate::JoinRequest).
+    pub const JOIN: u8 = 20;
+    /// A voter asks an empty node to follow it: [`Invitation`](crate::Invitation).
+    pub const INVITE: u8 = 21;
+    /// A follower was made the voter by an operator.
+    pub const ANNOUNCE: u8 = 22;
+    /// A change of who votes.
+    pub const MEMBERSHIP: u8 = 23;
+    /// The quorum's leader tells an observer to start anew as a voter.
+    pub const VOTE: u8 = 24;
+    /// The quorum's leader tells a node that it votes no more.
+    pub const DISMISS: u8 = 25;
+}
+
+/// The version of these calls.
+const VERSION: u8 = 1;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The cluster; [`Uuid::ZERO`] for none yet.
+    pub(crate) cluster_id: Uuid,
+    /// The highest generation of a voter that it knows.
+    pub(crate) generation: u64,
+}
+
+/// A request's bytes: the caller, then what `put` adds.
+pub(crate) fn request(caller: Caller, put: impl FnOnce(&mut Writer)) -> Bytes {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    out.uuid(&caller.cluster_id);
+    out.u64(caller.generation);
+    put(&mut out);
+    out.finish()
+}
+
+/// Reads a request's beginning; the rest is in the reader.
+pub(crate) fn open(payload: Bytes) -> Result<(Caller, Reader), WireError> {
+    let mut input = Reader::new(payload);
+    match input.u8("a call's version")? {
+        VERSION => {}
+        other => return Err(WireError::Version(other)),
+    }
+    let caller = Caller { cluster_id: input.uuid("a cluster id")?, generation: input.u64("a generation")? };
+    Ok((caller, input))
+}
+
+/// Reads an answer whole.
+pub(crate) fn read<T>(
+    payload: Bytes,
+    get: impl FnOnce(&mut Reader) -> Result<T, WireError>,
+) -> Result<T, WireError> {
+    let mut input = Reader::new(payload);
+    let value = get(&mut input)?;
+    input.finish()?;
+    Ok(value)
+}
+
+/// Commands on their way to the metadata leader. Process and sequence name the submission: a leader that has seen it
+/// gives the answer that it gave, and does nothing twice.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Submit {
+    pub(crate) incarnation: Uuid,
+    pub(crate) sequence: u64,
+    /// How long the submitter waits, in milliseconds.
+    pub(crate) wait_ms: u32,
+    pub(crate) commands: Vec<Command>,
+}
+
+/// What the leader says to [`Submit`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Submitted {
+    /// What each command came to, and the offset of the image that has them.
+    Done { offset: MetaOffset, results: Results },
+    /// Somebody else leads, if the node knows who.
+    NotLeader(Option<NodeId>),
+}
+
+impl Submit {
+    pub(crate) fn put(&self, out: &mut Writer) {
+        out.uuid(&self.incarnation);
+        out.u64(self.sequence);
+        out.u32(self.wait_ms);
+        out.list(self.commands.iter(), |out, command| out.blob(&command.encode()));
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            incarnation: input.uuid("an incarnation")?,
+            sequence: input.u64("a sequence")?,
+            wait_ms: input.u32("a time to wait")?,
+            commands: input.list("commands", |input| {
+                Command::decode(&input.blob("a command")?).map_err(|_| WireError::Malformed("a command"))
+            })?,
+        })
+    }
+}
+
+impl Submitted {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Writer::default();
+        match self {
+            Submitted::Done { offset, results } => {
+                out.u8(0);
+                out.u64(*offset);
+                out.blob(&chronik_meta::encode_results(results));
+            }
+            Submitted::NotLeader(leader) => {
+                out.u8(1);
+                out.optional_node(*leader);
+            }
+        }
+        out.finish()
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(match input.u8("an answer")? {
+            0 => Submitted::Done {
+                offset: input.u64("an offset")?,
+                results: chronik_meta::decode_results(&input.blob("results")?)
+                    .map_err(|_| WireError::Malformed("results"))?,
+            },
+            1 => Submitted::NotLeader(input.optional_node("a leader")?),
+            _ => return Err(WireError::Malformed("an answer")),
+        })
+    }
+}
+
+/// A broker's sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heartbeat {
+    pub(crate) broker_epoch: i64,
+    /// The number of the last command that is in the broker's image and that its owner has heard of.
+    pub(crate) offset: MetaOffset,
+    /// The broker is about to stop and wants its leaderships moved.
+    pub(crate) wants_shutdown: bool,
+    /// The broker can serve: its logs are open.
+    pub(crate) ready: bool,
+}
+
+/// What the leader says to [`Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alive {
+    /// The registration is known.
+    Known {
+        /// Still, or again, taken for dead.
+        fenced: bool,
+        /// The leaderships have moved, and every broker knows.
+        may_shut_down: bool,
+    },
+    /// Not known (any more): register again.
+    Unknown,
+    /// Somebody else leads, if the node knows who.
+    NotLeader(Option<NodeId>),
+}
+
+impl Heartbeat {
+    pub(crate) fn put(&self, out: &mut Writer) {
+        out.i64(self.broker_epoch);
+        out.u64(self.offset);
+        out.flag(self.wants_shutdown);
+        out.flag(self.ready);
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            broker_epoch: input.i64("a broker epoch")?,
+            offset: input.u64("an offset")?,
+            wants_shutdown: input.flag("a flag")?,
+            ready: input.flag("a flag")?,
+        })
+    }
+}
+
+impl Alive {
+    pub(crate) fn encode(self) -> Bytes {
+        let mut out = Writer::default();
+        match self {
+            Alive::Known { fenced, may_shut_down } => {
+                out.u8(0);
+                out.flag(fenced);
+                out.flag(may_shut_down);
+            }
+            Alive::Unknown => out.u8(1),
+            Alive::NotLeader(leader) => {
+                out.u8(2);
+                out.optional_node(leader);
+            }
+        }
+        out.finish()
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(match input.u8("an answer")? {
+            0 => Alive::Known { fenced: input.flag("a flag")?, may_shut_down: input.flag("a flag")? },
+            1 => Alive::Unknown,
+            2 => Alive::NotLeader(input.optional_node("a leader")?),
+            _ => return Err(WireError::Malformed("an answer")),
+        })
+    }
+}
+
+/// Who leads the metadata, as a node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) leader: Option<NodeId>,
+    /// Raft's term, or the voter's generation.
+    pub(crate) term: u64,
+    /// Raised when an operator makes a follower the voter; 0 before.
+    pub(crate) generation: u64,
+    pub(crate) voters: Vec<(NodeId, String)>,
+}
+
+impl View {
+    pub(crate) fn put(&self, out: &mut Writer) {
+        out.optional_node(self.leader);
+        out.u64(self.term);
+        out.u64(self.generation);
+        out.addresses(&self.voters);
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            leader: input.optional_node("a leader")?,
+            term: input.u64("a term")?,
+            generation: input.u64("a generation")?,
+            voters: input.addresses("voters")?,
+        })
+    }
+}
+
+/// What an observer asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fetch {
+    /// The number of the last command in its image.
+    pub(crate) after: MetaOffset,
+    /// The voter's generation that its image is of.
+    pub(crate) generation: u64,
+    /// What it knows of leader and voters: a change is an answer, too.
+    pub(crate) view: View,
+    /// How long it waits for a change, in milliseconds.
+    pub(crate) wait_ms: u32,
+    pub(crate) want: Want,
+}
+
+/// Which form of the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Commands if they are still there, or the beginning of a snapshot.
+    Changes,
+    /// A snapshot from its beginning: the commands don't fit.
+    Snapshot,
+    /// The snapshot of `offset`, from `position` on.
+    Rest { offset: MetaOffset, position: u64 },
+}
+
+/// What the observer gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) cluster_id: Uuid,
+    pub(crate) view: View,
+    /// The number of the last command that the answering node has applied.
+    pub(crate) applied: MetaOffset,
+    pub(crate) content: Content,
+}
+
+/// The metadata itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The commands that follow what the observer has; perhaps none.
+    Commands(Vec<Bytes>),
+    /// A piece of the image after `offset`, encoded.
+    Snapshot { offset: MetaOffset, total: u64, position: u64, piece: Bytes },
+}
+
+impl Fetch {
+    pub(crate) fn put(&self, out: &mut Writer) {
+        out.u64(self.after);
+        out.u64(self.generation);
+        self.view.put(out);
+        out.u32(self.wait_ms);
+        match self.want {
+            Want::Changes => out.u8(0),
+            Want::Snapshot => out.u8(1),
+            Want::Rest { offset, position } => {
+                out.u8(2);
+                out.u64(offset);
+                out.u64(position);
+            }
+        }
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            after: input.u64("an offset")?,
+            generation: input.u64("a generation")?,
+            view: View::get(input)?,
+            wait_ms: input.u32("a time to wait")?,
+            want: match input.u8("a form")? {
+                0 => Want::Changes,
+                1 => Want::Snapshot,
+                2 => Want::Rest { offset: input.u64("an offset")?, position: input.u64("a position")? },
+                _ => return Err(WireError::Malformed("a form")),
+            },
+        })
+    }
+}
+
+impl Fetched {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Writer::default();
+        out.uuid(&self.cluster_id);
+        self.view.put(&mut out);
+        out.u64(self.applied);
+        match &self.content {
+            Content::Commands(commands) => {
+                out.u8(0);
+                out.list(commands.iter(), |out, command| out.blob(command));
+            }
+            Content::Snapshot { offset, total, position, piece } => {
+                out.u8(1);
+                out.u64(*offset);
+                out.u64(*total);
+                out.u64(*position);
+                out.blob(piece);
+            }
+        }
+        out.finish()
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            cluster_id: input.uuid("a cluster id")?,
+            view: View::get(input)?,
+            applied: input.u64("an offset")?,
+            content: match input.u8("a form")? {
+                0 => Content::Commands(input.list("commands", |input| input.blob("a command"))?),
+                1 => Content::Snapshot {
+                    offset: input.u64("an offset")?,
+                    total: input.u64("a length")?,
+                    position: input.u64("a position")?,
+                    piece: input.blob("a piece of a snapshot")?,
+                },
+                _ => return Err(WireError::Malformed("a form")),
+            },
+        })
+    }
+}
+
+/// How a node takes part in the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The only voter.
+    Voter,
+    /// A node of a Raft quorum, or one that is to become one.
+    Raft,
+    /// A node that follows the voters.
+    Observer,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Probed {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Uuid,
+    pub(crate) role: Role,
+    pub(crate) cluster_id: Uuid,
+    /// True if it has metadata: of a run of its own, or of a quorum.
+    pub(crate) has_metadata: bool,
+    /// True if the node's Raft log has a beginning. A node of a quorum that has none waits to be added.
+    pub(crate) initialized: bool,
+    pub(crate) view: View,
+}
+
+impl Probed {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Writer::default();
+        out.node(self.node);
+        out.uuid(&self.incarnation);
+        out.u8(match self.role {
+            Role::Voter => 0,
+            Role::Raft => 1,
+            Role::Observer => 2,
+        });
+        out.uuid(&self.cluster_id);
+        out.flag(self.has_metadata);
+        out.flag(self.initialized);
+        self.view.put(&mut out);
+        out.finish()
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(Self {
+            node: input.node("a node")?,
+            incarnation: input.uuid("an incarnation")?,
+            role: match input.u8("a role")? {
+                0 => Role::Voter,
+                1 => Role::Raft,
+                2 => Role::Observer,
+                _ => return Err(WireError::Malformed("a role")),
+            },
+            cluster_id: input.uuid("a cluster id")?,
+            has_metadata: input.flag("a flag")?,
+            initialized: input.flag("a flag")?,
+            view: View::get(input)?,
+        })
+    }
+}
+
+/// A change of who votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// Let this node vote, reached at this address.
+    Add(NodeId, String),
+    /// Let it vote no more.
+    Remove(NodeId),
+}
+
+/// What the leader says to [`Membership`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MembershipAnswer {
+    Done,
+    NotLeader(Option<NodeId>),
+    Refused(String),
+}
+
+impl Membership {
+    pub(crate) fn put(&self, out: &mut Writer) {
+        match self {
+            Membership::Add(node, address) => {
+                out.u8(0);
+                out.node(*node);
+                out.text(address);
+            }
+            Membership::Remove(node) => {
+                out.u8(1);
+                out.node(*node);
+            }
+        }
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(match input.u8("a change of voters")? {
+            0 => Membership::Add(input.node("a node")?, input.text("an address")?),
+            1 => Membership::Remove(input.node("a node")?),
+            _ => return Err(WireError::Malformed("a change of voters")),
+        })
+    }
+}
+
+impl MembershipAnswer {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Writer::default();
+        match self {
+            MembershipAnswer::Done => out.u8(0),
+            MembershipAnswer::NotLeader(leader) => {
+                out.u8(1);
+                out.optional_node(*leader);
+            }
+            MembershipAnswer::Refused(problem) => {
+                out.u8(2);
+                out.text(problem);
+            }
+        }
+        out.finish()
+    }
+
+    pub(crate) fn get(input: &mut Reader) -> Result<Self, WireError> {
+        Ok(match input.u8("an answer")? {
+            0 => MembershipAnswer::Done,
+            1 => MembershipAnswer::NotLeader(input.optional_node("a leader")?),
+            2 => MembershipAnswer::Refused(input.text("a problem")?),
+            _ => return Err(WireError::Malformed("an answer")),
+        })
+    }
+}
