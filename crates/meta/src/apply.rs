@@ -19,8 +19,8 @@ impl Image {
             Command::SetClusterId { .. } if !self.cluster_id.is_zero() => {
                 Err(MetaError::ClusterIdSet(self.cluster_id))
             }
-            Command::RegisterBroker { id, .. } if *id < 0 => Err(MetaError::UnknownBroker(*id)),
-            Command::SetClusterId { .. } | Command::RegisterBroker { .. } => Ok(()),
+            Command::SetClusterId { .. } => Ok(()),
+            Command::RegisterBroker { id, directory, .. } => self.check_registration(*id, *directory),
             Command::UnregisterBroker { id } => self.check_unregister(*id),
             Command::CreateTopic { name, id, assignments, .. } => {
                 self.check_name(name)?;
@@ -130,6 +130,10 @@ impl Image {
         }
         if next.leader != -1 && !next.isr.contains(&next.leader) {
             return Err(bad(&next.isr, "the leader must be in sync"));
+        }
+        let fenced = |id: &NodeId| self.broker(*id).is_none_or(|broker| broker.fenced);
+        if next.leader != -1 && next.isr.iter().any(fenced) {
+            return Err(bad(&next.isr, "a fenced broker is not in sync"));
         }
         Ok(())
     }

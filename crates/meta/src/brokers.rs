@@ -27,6 +27,18 @@ impl Image {
         Err(MetaError::StaleBrokerEpoch { broker, epoch, current })
     }
 
+    pub(crate) fn check_registration(&self, id: NodeId, directory: Uuid) -> Result<(), MetaError> {
+        if id < 0 {
+            return Err(MetaError::UnknownBroker(id));
+        }
+        match self.broker(id) {
+            Some(known) if directory.is_zero() && !known.directory.is_zero() => {
+                Err(MetaError::NoDirectory(id))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn check_unregister(&self, broker: NodeId) -> Result<(), MetaError> {
         if !self.brokers.contains_key(&broker) {
             return Err(MetaError::UnknownBroker(broker));

@@ -133,6 +133,11 @@ pub enum MetaError {
         /// The one that is registered, if there is one.
         current: Option<i64>,
     },
+    /// A broker whose directory is known does not say which one it has now.
+    #[error(
+        "broker {0} does not say which data directory it has: run the version of Chronik that it registered with before, or a newer one"
+    )]
+    NoDirectory(NodeId),
     /// There is no reassignment to take back.
     #[error("partition {partition} of topic {topic} is not being reassigned")]
     NoReassignment {
@@ -264,6 +269,7 @@ impl MetaError {
             MetaError::IneligibleReplica { .. } => ErrorCode::IneligibleReplica,
             MetaError::StaleBrokerEpoch { current: None, .. } => ErrorCode::BrokerIdNotRegistered,
             MetaError::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+            MetaError::NoDirectory(_) => ErrorCode::InvalidRegistration,
             MetaError::NoReassignment { .. } => ErrorCode::NoReassignmentInProgress,
             MetaError::NoneInSync { .. } | MetaError::AssignedToFenced { .. } => {
                 ErrorCode::InvalidReplicaAssignment

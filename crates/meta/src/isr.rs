@@ -91,10 +91,10 @@ impl Image {
         if unclean && !current.replicas.iter().any(|id| may_lead(*id)) {
             return Err(MetaError::NoneEligible { topic, partition, replicas: current.replicas.to_vec() });
         }
-        if !unclean && !(current.isr.contains(&preferred) && may_lead(preferred)) {
-            return Err(MetaError::PreferredNotAvailable { topic, partition, preferred });
+        if unclean || current.isr.contains(&preferred) && may_lead(preferred) {
+            return Ok(());
         }
-        Ok(())
+        Err(MetaError::PreferredNotAvailable { topic, partition, preferred })
     }
 
     pub(crate) fn elect(&mut self, topic: &TopicId, index: i32, unclean: bool) {

@@ -11,10 +11,10 @@ pub struct Candidate {
     pub rack: Option<String>,
 }
 
-/// There are fewer brokers than replicas.
+/// There are fewer brokers that may hold partitions than replicas.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} cannot be reached because only {brokers} broker(s) are registered."
+    "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} cannot be reached because only {brokers} broker(s) are registered and not fenced."
 )]
 pub struct TooFewBrokers {
     /// Replicas asked for.

@@ -1,5 +1,9 @@
 //! Random commands: mostly ones that fit, so that images grow, and some that do not.
 
+#![allow(dead_code, reason = "each test uses a part of the helpers")]
+
+pub mod world;
+
 use std::collections::BTreeMap;
 
 use chronik_base::Uuid;
