@@ -139,7 +139,10 @@ fn start(mode: Mode, args: &SettingArgs, matches: &ArgMatches) -> Result<ExitCod
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), StartError> {
-    let filter = EnvFilter::builder().parse(filter).map_err(|error| {
+    // The library tells every heartbeat; who wants that says so.
+    let with_library =
+        if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=error") };
+    let filter = EnvFilter::builder().parse(&with_library).map_err(|error| {
         StartError::Config(format!(
             "log.level = {filter:?}: {error}; expected error, warn, info, debug or trace, or a filter such as info,chronik_log=debug"
         ))

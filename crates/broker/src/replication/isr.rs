@@ -83,11 +83,13 @@ async fn propose(broker: &Arc<Broker>, some: &[Weak<Partition>]) {
     }
     let results = broker.metadata.commit(commands).await;
     let now_ms = broker.clock.monotonic_ms();
+    let mut changed = 0_usize;
     for ((partition, proposal), result) in proposed.iter().zip(results) {
         match result {
             Ok(_) => {
                 broker.metrics.isr_changes.inc();
-                tracing::info!(topic = %partition.topic, partition = partition.index, "in-sync replicas: {:?}", nodes(&proposal.isr));
+                changed += 1;
+                tracing::debug!(topic = %partition.topic, partition = partition.index, "in-sync replicas: {:?}", nodes(&proposal.isr));
             }
             Err(error) => {
                 let failure =
@@ -98,6 +100,9 @@ async fn propose(broker: &Arc<Broker>, some: &[Weak<Partition>]) {
                 broker.waits.add(partition);
             }
         }
+    }
+    if changed > 0 {
+        tracing::info!("the in-sync replicas of {changed} partitions changed");
     }
 }
 
