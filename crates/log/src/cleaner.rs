@@ -139,6 +139,7 @@ impl Core {
         if self.is_poisoned() || self.is_full() {
             return false;
         }
+        let _one_at_a_time = self.cleaning.hold();
         let mut best: Option<(Arc<PartitionLog>, Dirt)> = None;
         for partition in self.all_partitions() {
             match partition.dirt(now_ms) {
@@ -194,7 +195,7 @@ impl Core {
                     .map_err(LogError::io("open", &path))?;
                 let mut scanner = Scanner::new(&*file, 0, segment.size);
                 while let Some((_, batch)) =
-                    scanner.next_batch().map_err(|f| partition.damage(f.into_error(&path)))?
+                    scanner.next_batch_from(log_start).map_err(|f| partition.damage(f.into_error(&path)))?
                 {
                     let header = *batch.header();
                     if !throttle.spend(header.total_size()) {
@@ -270,8 +271,9 @@ impl Keys {
             let file =
                 partition.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
             let mut scanner = Scanner::new(&*file, 0, segment.size);
+            let log_start = partition.log_start_offset();
             while let Some((_, batch)) =
-                scanner.next_batch().map_err(|f| partition.damage(f.into_error(&path)))?
+                scanner.next_batch_from(log_start).map_err(|f| partition.damage(f.into_error(&path)))?
             {
                 let header = *batch.header();
                 if !throttle.spend(header.total_size()) {

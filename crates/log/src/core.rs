@@ -97,6 +97,8 @@ pub(crate) struct Core {
     pub(crate) keeper_wake: Condvar,
     pub(crate) cleaner: Mutex<crate::cleaner::CleanerSignals>,
     pub(crate) cleaner_wake: Condvar,
+    /// Held while a log is cleaned: two at once would write the same file.
+    pub(crate) cleaning: Mutex<()>,
     /// Held while a checkpoint is made or a partition's files are exchanged under it.
     pub(crate) checkpoint: Mutex<crate::checkpoint::CheckpointFile>,
     next_serial: AtomicU64,
@@ -137,6 +139,7 @@ impl Core {
             keeper_wake: Condvar::new(),
             cleaner: Mutex::default(),
             cleaner_wake: Condvar::new(),
+            cleaning: Mutex::new(()),
             checkpoint: Mutex::new(checkpoint),
             next_serial: AtomicU64::new(1),
             root,

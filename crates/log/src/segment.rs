@@ -104,6 +104,18 @@ impl<'a> Scanner<'a> {
         Ok(Some((position, batch)))
     }
 
+    /// The next batch that ends at `offset` or above. Those before it are passed over unread: below a log's start there may
+    /// be what a power loss left of them.
+    pub(crate) fn next_batch_from(&mut self, offset: i64) -> Result<Option<(u64, Batch<'_>)>, ScanFault> {
+        loop {
+            let Some((position, header)) = self.next_header()? else { return Ok(None) };
+            if header.last_offset() >= offset {
+                self.position = position;
+                return self.next_batch();
+            }
+        }
+    }
+
     /// Up to `count` bytes at the current position; fewer only at the file's end.
     fn bytes(&mut self, count: usize) -> Result<&[u8], ScanFault> {
         let in_window = |start: u64, len: usize, position: u64| {

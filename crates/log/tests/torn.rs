@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use chronik_log::disk::{Disk, OpenMode};
 use chronik_log::simulated::{Crash, SimulatedDisk};
-use chronik_log::{FlushMode, LogManager, LogOptions, PartitionLog, RecoverySummary};
+use chronik_log::{
+    CleanerOptions, CleanupPolicy, FlushMode, LogManager, LogOptions, PartitionLog, PartitionOptions,
+    RecoverySummary,
+};
 use common::*;
 
 const FILE: u64 = 64 << 10;
@@ -25,6 +28,7 @@ const FLUSHED: u64 = 10;
 fn options(flush: FlushMode) -> LogOptions {
     LogOptions {
         flush,
+        direct_bytes: 3_000,
         journal_segment_bytes: FILE,
         flush_ms: 60_000,
         checkpoint_interval_ms: 600_000,
@@ -183,5 +187,56 @@ fn damage_in_the_flushed_end_is_told_by_the_next_file() {
         let (manager, summary) = open(&disk);
         assert_eq!(summary.offline.len(), 1, "{summary:?}");
         assert_eq!(manager.partition(&key(0)).unwrap().log_end_offset(), last as i64);
+    }
+}
+
+#[test]
+fn a_batch_that_was_lost_below_the_logs_start_is_in_nobodys_way() {
+    for compact in [false, true] {
+        let disk = SimulatedDisk::new(1);
+        let (manager, _) = open(&disk);
+        let options = topic(PartitionOptions {
+            segment_bytes: 10_000,
+            index_interval_bytes: 500,
+            cleanup: CleanupPolicy { delete: !compact, compact },
+            min_cleanable_dirty_ratio: 0.01,
+            ..PartitionOptions::default()
+        });
+        let log = manager.create_partition(key(0), options.clone()).unwrap();
+        // Straight to the segment, and the first thing in it.
+        log.append_leader(batch(2, 2_000, TAGS), 1, 0).unwrap();
+        append(&manager, &log, 20);
+        log.delete_records(5).unwrap();
+        manager.kick();
+        append(&manager, &log, 1);
+        drop((manager, log));
+        let disk = disk.crash(Crash::Kill);
+        // Neither that batch nor an index was flushed when the power went.
+        let segment = disk.files().into_iter().find(|f| f.0.ends_with("00000000000000000000.log")).unwrap();
+        let file = disk.open(&segment.0, OpenMode::Write).unwrap();
+        file.write_at(&mut [IoSlice::new(&[0; 3_500])], 0).unwrap();
+        for _ in 0..3 {
+            let (manager, summary) = open(&disk);
+            assert!(summary.offline.is_empty() && summary.cut.is_empty(), "{summary:?}");
+            let log = manager.create_partition(key(0), options.clone()).unwrap();
+            manager.checkpoint().unwrap();
+            for (path, _) in disk.files() {
+                if path.extension().is_some_and(|e| e == "index") {
+                    disk.remove(&path).unwrap();
+                }
+            }
+            drop((manager, log));
+            let (manager, _) = open(&disk);
+            let log = manager.create_partition(key(0), options.clone()).unwrap();
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (5, 23));
+            assert_eq!(read_all(&log, 1_000).len(), 18);
+            assert!(log.offset_for_timestamp(0).unwrap().is_some_and(|found| found.offset == 5));
+            manager.set_cleaner(CleanerOptions { backoff_ms: 600_000, ..CleanerOptions::default() });
+            while manager.clean(1_000_000) {}
+            assert_eq!(log.offline(), None);
+            if !compact {
+                assert_eq!(read_all(&log, 1_000).len(), 18);
+            }
+        }
     }
 }

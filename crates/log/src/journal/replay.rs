@@ -48,9 +48,9 @@ pub(crate) struct Replayed {
 /// A batch that ought to be in its segment and isn't: damage, unless it went for a reason that comes later.
 struct Suspect {
     fault: Fault,
-    /// Where the log ends without it.
+    /// Where the log ends without it, which is also its place.
     cut: Cut,
-    last_offset: i64,
+    header: BatchHeader,
 }
 
 /// Where a replay is.
@@ -345,6 +345,7 @@ impl<'a> Replay<'a> {
         // What a later run of the node had found counts: it wrote on from there.
         if d.end_offset < end {
             let (segment, position) = (d.active_base, d.active_position);
+            self.truncated(&partition, d.end_offset);
             partition.cut_at(Cut { end: d.end_offset, segment, position })?;
             self.taken_back = true;
         }
@@ -426,7 +427,7 @@ impl<'a> Replay<'a> {
             let (segment, position) = partition.replay_place(&header, roll);
             let cut = Cut { end: header.base_offset, segment, position };
             let suspects = self.suspects.entry(partition.key()).or_default();
-            suspects.push(Suspect { fault, cut, last_offset: header.last_offset() });
+            suspects.push(Suspect { fault, cut, header });
         }
         partition.replay_batch(&header, Bytes::new(), roll, end);
         self.summary.batches += 1;
@@ -436,7 +437,7 @@ impl<'a> Replay<'a> {
     fn truncated(&mut self, partition: &Arc<PartitionLog>, to: i64) {
         let key = partition.key();
         if let Some(suspects) = self.suspects.get_mut(&key) {
-            suspects.retain(|s| s.last_offset < to);
+            suspects.retain(|s| s.header.last_offset() < to);
         }
         if self.cut.contains_key(&key) && to <= partition.log_end_offset() {
             self.cut.remove(&key);
@@ -451,12 +452,17 @@ impl<'a> Replay<'a> {
         self.faults.retain(|f| f.partition.as_ref().is_none_or(|p| p.key() != *key));
     }
 
-    /// What ought to be in segments and isn't: below the log's start it was removed; else the log ends before it.
+    /// What ought to be in segments and isn't: below the log's start nobody misses it; else the log ends before it.
     fn judge_suspects(&mut self) -> Result<(), LogError> {
         for (key, suspects) in std::mem::take(&mut self.suspects) {
             let Some(partition) = self.partitions.get(&key).cloned() else { continue };
             let log_start = partition.log_start_offset();
-            let Some(first) = suspects.into_iter().find(|s| s.last_offset >= log_start) else { continue };
+            let (below, missed): (Vec<_>, Vec<_>) =
+                suspects.into_iter().partition(|s| s.header.last_offset() < log_start);
+            for gone in below {
+                partition.fill_place(gone.cut.segment, gone.cut.position, &gone.header)?;
+            }
+            let Some(first) = missed.into_iter().next() else { continue };
             if first.fault.at >= self.flushed {
                 partition.cut_at(first.cut)?;
             }

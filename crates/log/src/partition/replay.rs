@@ -1,5 +1,6 @@
 //! What a start does to a log.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,6 +11,7 @@ use super::state::TailBatch;
 use super::{PartitionLog, State};
 use crate::core::count;
 use crate::disk::OpenMode;
+use crate::error::LogError;
 use crate::journal::entry::JournalPosition;
 use crate::journal::queue::Place;
 
@@ -87,6 +89,25 @@ impl PartitionLog {
         }
         let batch = Batch::parse(&bytes).map_err(|e| fail(&e))?;
         batch.verify_crc().map_err(|e| fail(&e))
+    }
+
+    /// Puts the header of a batch that was lost below the log's start where the batch was: nobody reads it, but who walks
+    /// through the segment has to come over it.
+    pub(crate) fn fill_place(
+        &self,
+        segment: i64,
+        position: u64,
+        header: &BatchHeader,
+    ) -> Result<(), LogError> {
+        let fill = || {
+            let file = self.segment_file(segment, OpenMode::Create)?;
+            file.write_at(&mut [IoSlice::new(&header.encode())], position)?;
+            let end = position + header.total_size() as u64;
+            if file.len()? < end { file.set_len(end) } else { Ok(()) }
+        };
+        fill().map_err(LogError::io("write", self.segment_path(segment)))?;
+        self.lock().note_dirty_segment(segment);
+        Ok(())
     }
 
     /// The log's start moves up.
