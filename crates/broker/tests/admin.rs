@@ -113,7 +113,7 @@ async fn names(broker: &TestBroker) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_described_and_deleted() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[("num-partitions", "3")]);
+    let broker = TestBroker::start(directory.path(), &[("num-partitions", "3")]).await;
     let tried = create(&broker, vec![topic("only-tried", 2)], true).await;
     assert_eq!((tried[0].error_code, tried[0].num_partitions), (0, 2));
     assert!(names(&broker).await.is_empty());
@@ -173,7 +173,7 @@ async fn topics_are_made_described_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_made_is_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[]);
+    let broker = TestBroker::start(directory.path(), &[]).await;
     let made =
         create(&broker, vec![with_config("kept", "retention.ms", "5000"), topic("gone", 2)], false).await;
     let request = DeleteTopicsRequest { topic_names: vec![Str::from("gone")], ..Default::default() };
@@ -183,7 +183,7 @@ async fn what_was_made_is_there_after_a_restart() {
     let cluster = broker.ask(0, &DescribeClusterRequest::default()).await;
     broker.stop().await;
 
-    let broker = TestBroker::start(directory.path(), &[]);
+    let broker = TestBroker::start(directory.path(), &[]).await;
     assert_eq!(names(&broker).await, ["kept"]);
     assert_eq!(broker.ask(0, &DescribeClusterRequest::default()).await.cluster_id, cluster.cluster_id);
     assert_eq!(value(&describe(&broker, TOPIC, "kept").await, "retention.ms"), ("5000".to_owned(), 1));
@@ -196,7 +196,7 @@ async fn what_was_made_is_there_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn assignments_are_checked() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[("max-partitions-per-node", "20")]);
+    let broker = TestBroker::start(directory.path(), &[("max-partitions-per-node", "20")]).await;
     let assigned = |name: &str, assignments: &[(i32, &[i32])]| CreatableTopic {
         assignments: assignments
             .iter()
@@ -258,7 +258,7 @@ async fn assignments_are_checked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_altered() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[("log-retention-minutes", "5")]);
+    let broker = TestBroker::start(directory.path(), &[("log-retention-minutes", "5")]).await;
     create(&broker, vec![topic("t", 1)], false).await;
     let described = describe(&broker, TOPIC, "t").await;
     assert_eq!(value(&described, "retention.ms"), ("300000".to_owned(), 4));
@@ -322,7 +322,7 @@ async fn producers_get_ids_that_nobody_had() {
     let mut seen = std::collections::BTreeSet::new();
     let idempotent = InitProducerIdRequest { transactional_id: None, ..Default::default() };
     for _ in 0..2 {
-        let broker = TestBroker::start(directory.path(), &[]);
+        let broker = TestBroker::start(directory.path(), &[]).await;
         for _ in 0..1100 {
             let response = broker.ask(4, &idempotent).await;
             assert_eq!((response.error_code, response.producer_epoch), (0, 0));
@@ -338,7 +338,7 @@ async fn producers_get_ids_that_nobody_had() {
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_of_an_empty_partition() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[]);
+    let broker = TestBroker::start(directory.path(), &[]).await;
     create(&broker, vec![topic("t", 1), with_config("compacted", "cleanup.policy", "compact")], false).await;
     let delete = |name: &str, offset| DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
@@ -378,7 +378,7 @@ async fn offsets_of_an_empty_partition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cluster_describes_itself() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[("broker-rack", "west")]);
+    let broker = TestBroker::start(directory.path(), &[("broker-rack", "west")]).await;
     let response = broker.ask(2, &DescribeClusterRequest::default()).await;
     assert_eq!((response.error_code, response.controller_id, response.cluster_id.len()), (0, 1, 22));
     assert_eq!((&*response.brokers[0].host, response.brokers[0].port), ("127.0.0.1", 9092));
@@ -391,7 +391,7 @@ async fn the_cluster_describes_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_moves_on_a_lone_node() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[]);
+    let broker = TestBroker::start(directory.path(), &[]).await;
     create(&broker, vec![topic("t", 2)], false).await;
     let elect = |election_type, partitions: &[i32]| ElectLeadersRequest {
         election_type,

@@ -42,7 +42,7 @@ fn s(text: &str) -> Str {
 
 /// A broker with a topic `t` of two partitions.
 async fn start(directory: &std::path::Path) -> TestBroker {
-    let broker = TestBroker::start(directory, &[("offsets.topic.num.partitions", "4")]);
+    let broker = TestBroker::start(directory, &[("offsets.topic.num.partitions", "4")]).await;
     create_topic(&broker, "t").await;
     broker
 }
@@ -277,7 +277,7 @@ async fn groups_and_offsets_survive_a_restart() {
     }
     broker.stop().await;
 
-    let broker = TestBroker::start(directory.path(), &[]);
+    let broker = TestBroker::start(directory.path(), &[]).await;
     assert_eq!(fetch(&broker, "simple").await, 199);
     let heartbeat = HeartbeatRequest {
         group_id: s("g"),
@@ -388,7 +388,7 @@ async fn lag_is_a_metric() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_waits_is_answered_when_the_node_ends() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = TestBroker::start(directory.path(), &[("group.initial.rebalance.delay.ms", "60000")]);
+    let broker = TestBroker::start(directory.path(), &[("group.initial.rebalance.delay.ms", "60000")]).await;
     let told = broker.ask(9, &join_request("g", &Str::default())).await;
     let ending = broker.broker.clone();
     tokio::spawn(async move {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use chronik_base::{Chunk, Clock, Timestamp};
-use chronik_broker::{Broker, BrokerOptions, ConnectionContext, Outcome};
-use chronik_config::Settings;
+use chronik_base::{Chunk, Clock, Timestamp, Uuid};
+use chronik_broker::{Broker, BrokerOptions, ConnectionContext, Membership, Outcome, PeerEar};
+use chronik_config::{NodeConfig, Settings};
 use chronik_log::DataDir;
+use chronik_peer::{Hello, PeerSettings, Peers, PeersOptions};
 use chronik_protocol::{Decode, Reader, Request, request_frame};
+use chronik_quorum::{Mode, Registration};
 
 struct RealClock(Instant);
 
@@ -33,15 +35,46 @@ pub struct TestBroker {
 
 impl TestBroker {
     /// Starts a broker on what is in `directory`.
-    pub fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
+    pub async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
         let address = "127.0.0.1:9092".parse().unwrap();
+        let settings = Settings::from_pairs(settings).unwrap();
+        let (incarnation, directory_id) = (chronik_broker::random_uuid(), Uuid([7; 16]));
+        let ear = Arc::new(PeerEar::default());
+        let me = Hello {
+            cluster_id: Uuid::ZERO,
+            node_id: 1,
+            incarnation,
+            directory: directory_id,
+            version: "test".to_owned(),
+            has_metadata: false,
+        };
+        let peers = Peers::start(PeersOptions {
+            me,
+            handler: ear.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            settings: PeerSettings::default(),
+        });
+        let rack = NodeConfig::from_settings(&settings).broker_rack;
+        let registration =
+            Registration { node_id: 1, rack, endpoints: Vec::new(), incarnation, directory: directory_id };
         let (broker, _) = Broker::start(BrokerOptions {
-            settings: Settings::from_pairs(settings).unwrap(),
+            settings,
             data_dir: DataDir::open(directory).unwrap(),
             address,
             advertised: None,
             clock: Arc::new(RealClock(Instant::now())),
+            membership: Membership {
+                mode: Mode::Single,
+                cluster_id: None,
+                registration,
+                replicate_everything: false,
+                on_restart: Box::new(|_| {}),
+            },
+            peers,
+            ear,
+            first_peers: Vec::new(),
         })
+        .await
         .unwrap();
         let peer = "127.0.0.1:50000".parse().unwrap();
         Self { broker, connection: Arc::new(ConnectionContext::new(peer, address)) }
