@@ -50,7 +50,8 @@ impl Inner {
                 None => self.register().await,
             };
             let stopping = self.duties.wants_shutdown.load(Ordering::Acquire);
-            let pause = if stopping { pause.map(|pause| pause.min(STOPPING)).or(Some(STOPPING)) } else { pause };
+            let pause =
+                if stopping { pause.map(|pause| pause.min(STOPPING)).or(Some(STOPPING)) } else { pause };
             match pause {
                 Some(pause) => tokio::select! {
                     () = sleep(pause) => {}

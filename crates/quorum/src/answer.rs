@@ -6,8 +6,10 @@ use bytes::Bytes;
 use chronik_base::NodeId;
 
 use crate::inner::{Inner, Store, lock};
-use crate::join::{self, InviteAnswer, Invitation, JoinRequest, Joined};
-use crate::message::{self, Caller, Fetch, Heartbeat, Membership, MembershipAnswer, Probed, Role, Submit, kind};
+use crate::join::{self, Invitation, InviteAnswer, JoinRequest, Joined};
+use crate::message::{
+    self, Caller, Fetch, Heartbeat, Membership, MembershipAnswer, Probed, Role, Submit, kind,
+};
 use crate::options::Restart;
 use crate::wire::{Reader, WireError};
 
@@ -85,7 +87,9 @@ impl Inner {
                 }
                 Ok(Bytes::new())
             }
-            other => Err(format!("a call of kind {other} is not known here: run the same version of Chronik on all nodes")),
+            other => Err(format!(
+                "a call of kind {other} is not known here: run the same version of Chronik on all nodes"
+            )),
         }
     }
 

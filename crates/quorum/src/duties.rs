@@ -209,7 +209,8 @@ impl Inner {
     /// Everybody has a whole session before them, save those at whose address nobody listens.
     fn begin_to_lead(&self, term: u64, image: &Image) -> Leading {
         let now = self.now();
-        let mut sessions = Sessions::new(u64::try_from(self.timing.session.as_millis()).unwrap_or(u64::MAX), now);
+        let mut sessions =
+            Sessions::new(u64::try_from(self.timing.session.as_millis()).unwrap_or(u64::MAX), now);
         // The sessions are made by this; none is over yet.
         let _ = sessions.tick(image, now);
         for (node, event) in lock(&self.peers).iter() {

@@ -111,7 +111,8 @@ impl Inner {
             // Somebody is fetching it; who begins now need not have a newer one.
             None => {
                 snapshot.offset == self.published.applied()
-                    || (snapshot.bytes.len() > PIECE && now.saturating_sub(snapshot.used_ms) < SNAPSHOT_KEPT_MS)
+                    || (snapshot.bytes.len() > PIECE
+                        && now.saturating_sub(snapshot.used_ms) < SNAPSHOT_KEPT_MS)
             }
         };
         let (mut snapshot, position) = match kept.take() {

@@ -135,25 +135,25 @@ impl Inner {
         }
     }
 
-    async fn take_in(
-        &self,
-        source: NodeId,
-        fetched: Fetched,
-        progress: &mut Progress,
-    ) -> Result<(), String> {
+    async fn take_in(&self, source: NodeId, fetched: Fetched, progress: &mut Progress) -> Result<(), String> {
         self.check_source(source, &fetched)?;
         self.hear_view(&fetched.view);
         match fetched.content {
             Content::Commands(commands) => {
                 progress.partial = None;
                 if let Err(problem) = self.append(&commands).await {
-                    tracing::warn!(source, "its changes of metadata don't fit here, so a snapshot is asked for: {problem}");
+                    tracing::warn!(
+                        source,
+                        "its changes of metadata don't fit here, so a snapshot is asked for: {problem}"
+                    );
                     progress.needs_snapshot = true;
                 }
             }
             Content::Snapshot { offset, total, position, piece } => {
                 let fits = |partial: &Partial| {
-                    partial.source == source && partial.offset == offset && partial.bytes.len() as u64 == position
+                    partial.source == source
+                        && partial.offset == offset
+                        && partial.bytes.len() as u64 == position
                 };
                 let mut partial = match progress.partial.take() {
                     Some(partial) if fits(&partial) => partial,

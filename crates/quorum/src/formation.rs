@@ -131,14 +131,43 @@ impl Inner {
         }
         self.set_waiting(None);
         self.turn();
-        // The library takes the listed nodes in; until it has, it is told again at each start.
-        while self.takes_in && !self.listed.iter().all(|(node, _)| raft.status().voters.contains_key(node)) {
-            sleep(LOOK).await;
+        if self.takes_in {
+            self.see_listed_in(raft).await;
         }
         let formed = Some(crate::generation::Formation::Formed);
         if lock(&self.known).standing.quorum != formed {
             self.change_standing(|standing| standing.quorum = formed);
         }
+    }
+
+    /// The library takes the listed nodes in; until it has, this node begins the quorum anew at each start, and says what keeps them out.
+    async fn see_listed_in(self: &Arc<Self>, raft: &RaftNode) {
+        loop {
+            let voters = raft.status().voters;
+            let missing: Vec<_> =
+                self.listed.iter().map(|(node, _)| *node).filter(|node| !voters.contains_key(node)).collect();
+            if missing.is_empty() {
+                return;
+            }
+            let heard = self.probe_all(missing.iter().copied()).await;
+            for node in missing {
+                self.note_problem(node, heard.get(&node).and_then(|probed| self.cannot_be_taken_in(probed)));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What keeps a listed node out of the quorum of this one.
+    fn cannot_be_taken_in(&self, probed: &Probed) -> Option<String> {
+        if !probed.cluster_id.is_zero() && probed.cluster_id != self.cluster() {
+            return Some(format!(
+                "it is listed as a voter, but has data of cluster {}, and this is cluster {}: start it with an empty --data-dir",
+                probed.cluster_id,
+                self.cluster()
+            ));
+        }
+        (probed.role != Role::Raft)
+            .then(|| "it is listed as a voter, but was not started with `raft-cluster`".to_owned())
     }
 
     /// Asks nodes who they are, all at once.
@@ -161,7 +190,8 @@ impl Inner {
         let payload = message::request(self.caller(), |_| {});
         let answer = self.call(node, kind::PROBE, payload, self.timing.session).await;
         let payload = answer.map_err(|error| error.to_string())?;
-        message::read(payload, Probed::get).map_err(|error| format!("node {node} gives a bad answer: {error}"))
+        message::read(payload, Probed::get)
+            .map_err(|error| format!("node {node} gives a bad answer: {error}"))
     }
 
     /// Lets a node vote; one that is an observer is asked to start anew as a voter first.
@@ -182,11 +212,16 @@ impl Inner {
             let probed = self.probe(node).await;
             match probed {
                 Ok(probed) if !probed.cluster_id.is_zero() && probed.cluster_id != self.cluster() => {
-                    return Err(format!("node {node} belongs to cluster {}: it can't vote here", probed.cluster_id));
+                    return Err(format!(
+                        "node {node} belongs to cluster {}: it can't vote here",
+                        probed.cluster_id
+                    ));
                 }
                 Ok(probed) if probed.role == Role::Raft => break,
                 Ok(probed) if probed.role == Role::Voter => {
-                    return Err(format!("node {node} decides alone: start it with `raft-cluster` and an empty --data-dir"));
+                    return Err(format!(
+                        "node {node} decides alone: start it with `raft-cluster` and an empty --data-dir"
+                    ));
                 }
                 Ok(_) if !was_asked => {
                     let payload = message::request(self.caller(), |out| out.addresses(&voters));
@@ -228,5 +263,79 @@ impl Inner {
             tracing::warn!(node, "it votes no more, and could not be told: start it with --join. {error}");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::View;
+
+    fn listed(nodes: &[NodeId]) -> Vec<(NodeId, String)> {
+        nodes.iter().map(|node| (*node, format!("10.0.0.{node}:9092"))).collect()
+    }
+
+    fn empty(node: NodeId, voters: &[NodeId]) -> (NodeId, Probed) {
+        let probed = Probed {
+            node,
+            incarnation: Uuid::ZERO,
+            role: Role::Raft,
+            cluster_id: Uuid::ZERO,
+            has_metadata: false,
+            initialized: false,
+            view: View { voters: listed(voters), ..View::default() },
+        };
+        (node, probed)
+    }
+
+    fn formed(node: NodeId, cluster: u8) -> (NodeId, Probed) {
+        let cluster_id = Uuid::from_random([cluster; 16]);
+        let probed =
+            Probed { cluster_id, has_metadata: true, initialized: true, ..empty(node, &[1, 2, 3]).1 };
+        (node, probed)
+    }
+
+    fn step(node: NodeId, cluster: Option<u8>, heard: impl IntoIterator<Item = (NodeId, Probed)>) -> Step {
+        let listed = listed(&[1, 2, 3]);
+        let cluster_id = cluster.map(|cluster| Uuid::from_random([cluster; 16]));
+        decide(&Own { node, cluster_id, listed: &listed }, &heard.into_iter().collect())
+    }
+
+    fn waits(step: &Step, why: &str) -> bool {
+        matches!(step, Step::Wait(reason) if reason.contains(why))
+    }
+
+    #[test]
+    fn the_first_of_a_majority_begins() {
+        let all = [1, 2, 3];
+        assert!(waits(&step(2, None, []), "1 of 3 voters are there, 2 are needed; still missing: [1, 3]"));
+        assert_eq!(step(2, None, [empty(3, &all)]), Step::Begin);
+        assert!(waits(&step(3, None, [empty(2, &all)]), "node 2 begins"));
+        assert!(waits(&step(2, None, [empty(1, &all), empty(3, &all)]), "node 1 begins"));
+        assert_eq!(step(1, None, [empty(2, &all), empty(3, &all)]), Step::Begin);
+    }
+
+    #[test]
+    fn who_hears_of_a_quorum_waits_for_it() {
+        assert!(waits(&step(1, None, [empty(2, &[1, 2, 3]), formed(3, 7)]), "node 3 has a quorum already"));
+        assert!(waits(&step(1, Some(7), [formed(3, 7)]), "node 3 has a quorum already"));
+    }
+
+    #[test]
+    fn who_lost_its_metadata_does_not_begin_anew() {
+        let heard = [empty(2, &[1, 2, 3]), empty(3, &[1, 2, 3])];
+        assert!(waits(&step(1, Some(7), heard), "was its directory `raft` removed?"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let Step::StayOut(problem) = step(1, Some(7), [formed(2, 8)]) else { panic!("it takes part") };
+        assert!(problem.contains("node 2 to cluster"), "{problem}");
+        let Step::StayOut(problem) = step(1, None, [empty(2, &[1, 2])]) else { panic!("it takes part") };
+        assert!(problem.contains("{1, 2}") && problem.contains("{1, 2, 3}"), "{problem}");
+        // A node that runs by itself, and one that isn't listed, count for nothing.
+        let alone =
+            (2, Probed { role: Role::Voter, has_metadata: true, initialized: true, ..empty(2, &[]).1 });
+        assert!(waits(&step(1, None, [alone, empty(9, &[1, 2, 3])]), "1 of 3 voters"));
     }
 }

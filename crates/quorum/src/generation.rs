@@ -163,8 +163,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Standing::read(dir.path()).unwrap(), Standing::default());
         for standing in [
-            Standing { generation: 3, data: 2, decides: Some(false), voter: Some(2), sources: vec![2, 1], quorum: None },
-            Standing { generation: 4, data: 4, decides: Some(true), voter: None, sources: Vec::new(), quorum: Some(Formation::Formed) },
+            Standing {
+                generation: 3,
+                data: 2,
+                decides: Some(false),
+                voter: Some(2),
+                sources: vec![2, 1],
+                quorum: None,
+            },
+            Standing {
+                generation: 4,
+                data: 4,
+                decides: Some(true),
+                voter: None,
+                sources: Vec::new(),
+                quorum: Some(Formation::Formed),
+            },
         ] {
             standing.write(dir.path(), true).unwrap();
             assert_eq!(Standing::read(dir.path()).unwrap(), standing);

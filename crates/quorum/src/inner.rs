@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::duties::Duties;
 use crate::fetch::Fetches;
 use crate::generation::Standing;
+use crate::guard::cluster_of;
 use crate::message::{Caller, Role, View};
 use crate::options::{OnRestart, PeerEvent, Registration, Timing};
 use crate::published::Published;
@@ -163,10 +164,7 @@ impl Inner {
 
     /// The cluster that this node belongs to; [`Uuid::ZERO`] if none yet.
     pub(crate) fn cluster(&self) -> Uuid {
-        match self.image().cluster_id() {
-            Uuid::ZERO => self.cluster_id.unwrap_or(Uuid::ZERO),
-            id => id,
-        }
+        cluster_of(&self.published, self.cluster_id)
     }
 
     pub(crate) fn caller(&self) -> Caller {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use chronik_base::{BoxFuture, CallError, NodeId, Transport};
 use chronik_raft::{RaftNode, RaftOptions};
+use tokio::time::Instant;
 
 use crate::generation::Standing;
 use crate::options::Registration;
-use crate::quorum::{QuorumError, open_store};
+use crate::quorum::{QuorumError, open_store, start_raft};
 
 /// How long the only voter may take to elect itself.
 const ELECTION: Duration = Duration::from_secs(10);
@@ -37,8 +38,11 @@ pub(crate) async fn leave_quorum(
 ) -> Result<(), QuorumError> {
     let directory = data_dir.join("raft");
     if directory.exists() {
-        let options = RaftOptions { durable, ..RaftOptions::new(registration.node_id, &directory, Arc::new(Nobody)) };
-        let raft = RaftNode::start(options).await?;
+        let raft = start_raft(|| RaftOptions {
+            durable,
+            ..RaftOptions::new(registration.node_id, &directory, Arc::new(Nobody))
+        })
+        .await?;
         let image = only_voters_image(&raft, registration.node_id).await;
         raft.shutdown().await;
         if let Some(image) = image? {
@@ -69,7 +73,13 @@ async fn only_voters_image(
     if !raft.is_initialized() {
         return Ok(None);
     }
-    let voters: Vec<NodeId> = raft.status().voters.into_keys().collect();
+    // Who votes is known a moment after the start.
+    let deadline = Instant::now() + ELECTION;
+    let mut voters: Vec<NodeId> = Vec::new();
+    while voters.is_empty() && Instant::now() < deadline {
+        voters = raft.status().voters.into_keys().collect();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     if voters != [node] {
         return Err(QuorumError::InQuorum { voters });
     }
@@ -78,6 +88,8 @@ async fn only_voters_image(
     let elected = tokio::time::timeout(ELECTION, leadership.wait_for(|known| known.serving)).await;
     match elected {
         Ok(Ok(_)) => Ok(Some(raft.image())),
-        _ => Err(QuorumError::LeaveQuorum(format!("it did not elect itself within {} s", ELECTION.as_secs()))),
+        _ => {
+            Err(QuorumError::LeaveQuorum(format!("it did not elect itself within {} s", ELECTION.as_secs())))
+        }
     }
 }

@@ -10,6 +10,7 @@ mod fetch;
 mod follow;
 mod formation;
 mod generation;
+mod guard;
 mod history;
 mod inner;
 mod join;
@@ -28,11 +29,9 @@ mod wire;
 
 pub use chronik_raft::Timing as RaftTiming;
 pub use generation::StandingError;
-pub use join::{InviteAnswer, Invitation, JoinRequest, Joined, decide_invitation};
+pub use join::{Invitation, InviteAnswer, JoinRequest, Joined, decide_invitation};
 pub use message::{Role, kind};
-pub use options::{
-    Mode, OnChange, OnRestart, PeerEvent, QuorumOptions, Registration, Restart, Timing,
-};
+pub use options::{Mode, OnChange, OnRestart, PeerEvent, QuorumOptions, Registration, Restart, Timing};
 pub use quorum::{Quorum, QuorumError};
 pub use status::{ObserverStatus, QuorumCounters, QuorumStatus, RaftNumbers, VoterStatus};
 pub use wire::WireError;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chronik_base::{NodeId, Uuid};
 use chronik_meta::{Command, MetaOffset, Results};
 
-use crate::wire::{Reader, Writer, WireError};
+use crate::wire::{Reader, WireError, Writer};
 
 /// Kinds of calls (1 to 15 are Raft's).
 pub mod kind {
@@ -491,5 +491,112 @@ impl MembershipAnswer {
             2 => MembershipAnswer::Refused(input.text("a problem")?),
             _ => return Err(WireError::Malformed("an answer")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chronik_meta::{MetaError, Reply};
+
+    use super::*;
+
+    /// Whole bytes are read back; of cut ones, and of more, none is.
+    fn exact<T: PartialEq + std::fmt::Debug>(
+        value: T,
+        bytes: Bytes,
+        get: impl Fn(&mut Reader) -> Result<T, WireError>,
+    ) {
+        for cut in 0..bytes.len() {
+            assert!(read(bytes.slice(..cut), &get).is_err(), "{value:?} cut at {cut}");
+        }
+        let more = [bytes.as_ref(), &[0]].concat();
+        assert_eq!(read(more.into(), &get), Err(WireError::Trailing(1)));
+        assert_eq!(read(bytes, &get), Ok(value));
+    }
+
+    fn put(put: impl FnOnce(&mut Writer)) -> Bytes {
+        let mut out = Writer::default();
+        put(&mut out);
+        out.finish()
+    }
+
+    fn view() -> View {
+        View {
+            leader: Some(3),
+            term: 9,
+            generation: 2,
+            voters: vec![(1, "a:1".to_owned()), (3, "[::1]:2".to_owned())],
+        }
+    }
+
+    #[test]
+    fn requests_come_back_as_they_were() {
+        let submit = Submit {
+            incarnation: Uuid::from_random([1; 16]),
+            sequence: 7,
+            wait_ms: 5000,
+            commands: vec![Command::AllocateProducerIds { count: 3 }, Command::UnregisterBroker { id: 4 }],
+        };
+        exact(submit.clone(), put(|out| submit.put(out)), Submit::get);
+        let heartbeat = Heartbeat { broker_epoch: 12, offset: 40, wants_shutdown: true, ready: false };
+        exact(heartbeat, put(|out| heartbeat.put(out)), Heartbeat::get);
+        for want in [Want::Changes, Want::Snapshot, Want::Rest { offset: 5, position: 1 << 20 }] {
+            let fetch = Fetch { after: 8, generation: 1, view: view(), wait_ms: 100, want };
+            exact(fetch.clone(), put(|out| fetch.put(out)), Fetch::get);
+        }
+        for change in [Membership::Add(4, "b:1".to_owned()), Membership::Remove(2)] {
+            exact(change.clone(), put(|out| change.put(out)), Membership::get);
+        }
+    }
+
+    #[test]
+    fn answers_come_back_as_they_were() {
+        let results = vec![Ok(Reply::Registered { epoch: 5 }), Err(MetaError::NoQuorum)];
+        for submitted in [Submitted::Done { offset: 5, results }, Submitted::NotLeader(Some(2))] {
+            exact(submitted.clone(), submitted.encode(), Submitted::get);
+        }
+        for alive in
+            [Alive::Known { fenced: true, may_shut_down: false }, Alive::Unknown, Alive::NotLeader(None)]
+        {
+            exact(alive, alive.encode(), Alive::get);
+        }
+        for content in [
+            Content::Commands(vec![Bytes::from_static(b"one"), Bytes::new()]),
+            Content::Snapshot { offset: 4, total: 10, position: 2, piece: Bytes::from_static(b"piece") },
+        ] {
+            let fetched =
+                Fetched { cluster_id: Uuid::from_random([3; 16]), view: view(), applied: 9, content };
+            exact(fetched.clone(), fetched.encode(), Fetched::get);
+        }
+        for role in [Role::Voter, Role::Raft, Role::Observer] {
+            let probed = Probed {
+                node: 2,
+                incarnation: Uuid::from_random([4; 16]),
+                role,
+                cluster_id: Uuid::ZERO,
+                has_metadata: false,
+                initialized: true,
+                view: view(),
+            };
+            exact(probed.clone(), probed.encode(), Probed::get);
+        }
+        for answer in [
+            MembershipAnswer::Done,
+            MembershipAnswer::NotLeader(Some(1)),
+            MembershipAnswer::Refused("no".to_owned()),
+        ] {
+            exact(answer.clone(), answer.encode(), MembershipAnswer::get);
+        }
+    }
+
+    #[test]
+    fn a_list_promises_no_more_than_there_is() {
+        let huge = put(|out| out.u32(u32::MAX));
+        assert_eq!(read(huge, |input| input.addresses("voters")), Err(WireError::Short("voters")));
+        assert_eq!(
+            open(Bytes::from_static(&[2, 0])).err(),
+            Some(WireError::Version(2)),
+            "another version is named before anything else is read"
+        );
     }
 }

@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_base::{BoxFuture, NodeId};
-use chronik_meta::{
-    Command, Image, MetaError, MetaHandle, MetaStore, Results, StoreError, StoreOptions,
-};
+use chronik_meta::{Command, Image, MetaError, MetaHandle, MetaStore, Results, StoreError, StoreOptions};
 use chronik_raft::{RaftNode, RaftOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::duties::{Duties, Signals};
 use crate::generation::{Formation, Standing, StandingError};
+use crate::guard::{self, Marked};
 use crate::inner::{Inner, Known, Store, lock};
 use crate::join::{JoinRequest, Joined};
+use crate::leave::leave_quorum;
 use crate::message::{self, Membership, MembershipAnswer, View, kind};
 use crate::options::{Mode, PeerEvent, QuorumOptions};
 use crate::published::Published;
-use crate::leave::leave_quorum;
 use crate::status::{Counts, QuorumCounters, QuorumStatus};
+
+/// How long the earlier part of this process in a quorum may take to let go of its directory.
+const DIRECTORY_FREE: Duration = Duration::from_secs(3);
 
 /// Why the metadata can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +100,11 @@ impl Quorum {
         let store = match &options.mode {
             Mode::Raft { voters } => {
                 listed = voters.clone();
-                let transport = options.transport.clone().ok_or(QuorumError::NoTransport)?;
+                let transport = Arc::new(Marked {
+                    transport: options.transport.clone().ok_or(QuorumError::NoTransport)?,
+                    published: Arc::clone(&published),
+                    of_directory: options.cluster_id,
+                });
                 let directory = options.data_dir.join("raft");
                 let first = first_image(&options.data_dir, &known.standing, options.durable)?;
                 takes_in = first.is_some();
@@ -105,13 +112,15 @@ impl Quorum {
                     known.standing.quorum = Some(Formation::TakingIn);
                     known.standing.write(&options.data_dir, options.durable)?;
                 }
-                let feed = Arc::clone(&published);
-                let raft = RaftNode::start(RaftOptions {
-                    durable: options.durable,
-                    timing: options.raft,
-                    initial_image: first,
-                    on_change: Box::new(move |change| feed.change(change)),
-                    ..RaftOptions::new(options.registration.node_id, directory, transport)
+                let raft = start_raft(|| {
+                    let feed = Arc::clone(&published);
+                    RaftOptions {
+                        durable: options.durable,
+                        timing: options.raft.clone(),
+                        initial_image: first.clone(),
+                        on_change: Box::new(move |change| feed.change(change)),
+                        ..RaftOptions::new(options.registration.node_id, &directory, transport.clone())
+                    }
                 })
                 .await?;
                 Store::Raft(raft)
@@ -125,9 +134,14 @@ impl Quorum {
                 if known.observes && options.transport.is_none() {
                     return Err(QuorumError::NoTransport);
                 }
-                if known.standing.quorum.is_some() {
-                    leave_quorum(&options.data_dir, &options.registration, options.durable, &mut known.standing)
-                        .await?;
+                if options.mode == Mode::Single && known.standing.quorum.is_some() {
+                    leave_quorum(
+                        &options.data_dir,
+                        &options.registration,
+                        options.durable,
+                        &mut known.standing,
+                    )
+                    .await?;
                 }
                 let existing = options.cluster_id.is_some() && !known.observes;
                 let mut store = open_store(&options.data_dir, options.durable, existing)?;
@@ -254,7 +268,13 @@ impl Quorum {
     /// Answers another node's call of the kinds 1 to 31. The error is in words for that node's operator.
     pub fn handle(&self, from: NodeId, kind: u8, payload: Bytes) -> BoxFuture<Result<Bytes, String>> {
         match (&self.inner.store, kind) {
-            (Store::Raft(raft), 1..=15) => raft.handle(from, kind, payload),
+            (Store::Raft(raft), 1..=15) => match guard::check(self.inner.cluster(), from, payload) {
+                Ok(payload) => raft.handle(from, kind, payload),
+                Err(problem) => {
+                    self.inner.note_problem(from, Some(problem.clone()));
+                    Box::pin(std::future::ready(Err(problem)))
+                }
+            },
             (Store::Local(_), 1..=15) => {
                 let problem = format!("node {} is no voter of a Raft quorum", self.inner.me());
                 Box::pin(std::future::ready(Err(problem)))
@@ -420,6 +440,19 @@ impl Inner {
     }
 }
 
+/// Starts Raft; where the same process had it open a moment ago (it changes its mode), it may take a moment until the directory is free.
+pub(crate) async fn start_raft(options: impl Fn() -> RaftOptions) -> Result<RaftNode, QuorumError> {
+    let deadline = Instant::now() + DIRECTORY_FREE;
+    loop {
+        match RaftNode::start(options()).await {
+            Err(chronik_raft::StartError::InUse { .. }) if Instant::now() < deadline => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            started => return Ok(started?),
+        }
+    }
+}
+
 /// Whether a node follows: as it is started, unless it was promoted, or another one was in its place.
 fn observes(mode: &Mode, standing: &Standing) -> bool {
     match (mode, standing.decides) {
@@ -441,7 +474,11 @@ fn observes(mode: &Mode, standing: &Standing) -> bool {
 }
 
 /// What a quorum begins with that this node is the first voter of: the metadata of its standalone run. Given again until the listed nodes are in.
-fn first_image(data_dir: &Path, standing: &Standing, durable: bool) -> Result<Option<Arc<Image>>, QuorumError> {
+fn first_image(
+    data_dir: &Path,
+    standing: &Standing,
+    durable: bool,
+) -> Result<Option<Arc<Image>>, QuorumError> {
     let follows = standing.decides != Some(true) && !standing.sources.is_empty();
     if standing.quorum == Some(Formation::Formed) || follows || !data_dir.join("meta").exists() {
         return Ok(None);

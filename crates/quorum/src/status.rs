@@ -169,7 +169,8 @@ impl Inner {
             Store::Local(_) => None,
         };
         let voters = view.voters.iter().map(|(node, address)| {
-            let follower = raft.iter().flat_map(|raft| &raft.followers).find(|follower| follower.node == *node);
+            let follower =
+                raft.iter().flat_map(|raft| &raft.followers).find(|follower| follower.node == *node);
             VoterStatus {
                 node: *node,
                 address: address.clone(),
@@ -189,8 +190,10 @@ impl Inner {
             let known = lock(&self.known);
             (known.problem.clone().into_iter().chain(known.waiting.clone()), known.leaderless_since)
         };
-        let of_others =
-            lock(&self.problems).iter().map(|(node, problem)| format!("node {node}: {problem}")).collect::<Vec<_>>();
+        let of_others = lock(&self.problems)
+            .iter()
+            .map(|(node, problem)| format!("node {node}: {problem}"))
+            .collect::<Vec<_>>();
         QuorumStatus {
             node: self.me(),
             role,
@@ -198,13 +201,18 @@ impl Inner {
             leader: view.leader,
             term: view.term,
             generation: view.generation,
-            leaderless_ms: leaderless.filter(|_| view.leader.is_none()).map(|since| now.saturating_sub(since)),
+            leaderless_ms: leaderless
+                .filter(|_| view.leader.is_none())
+                .map(|since| now.saturating_sub(since)),
             voters: voters.collect(),
             observers: observers.collect(),
             offset,
             sessions: self.sessions(),
             broker_epoch: self.broker_epoch(),
-            problems: own.chain(raft.iter().filter_map(|raft| raft.problem.clone())).chain(of_others).collect(),
+            problems: own
+                .chain(raft.iter().filter_map(|raft| raft.problem.clone()))
+                .chain(of_others)
+                .collect(),
             raft: raft.map(|raft| RaftNumbers {
                 last_log: raft.last_log,
                 committed: raft.committed,
@@ -226,9 +234,8 @@ impl Inner {
             }
         }
         let image = self.image();
-        let own = image
-            .broker(self.me())
-            .filter(|broker| broker.incarnation == self.registration.incarnation);
+        let own =
+            image.broker(self.me()).filter(|broker| broker.incarnation == self.registration.incarnation);
         match own {
             Some(broker) if !broker.fenced => None,
             Some(_) => Some("the metadata leader has not let this node in yet".to_owned()),

@@ -148,7 +148,10 @@ impl Inner {
             Ok(Ok(submitted)) => submitted,
             Ok(Err(error)) => {
                 attempt.is_uncertain = true;
-                self.note_problem(leader, Some(format!("its answer to a change of metadata is bad: {error}")));
+                self.note_problem(
+                    leader,
+                    Some(format!("its answer to a change of metadata is bad: {error}")),
+                );
                 Submitted::NotLeader(None)
             }
             Err(error) => {
@@ -217,10 +220,7 @@ impl Inner {
                     let count = submit.commands.len();
                     let submitted = match inner.carry_out(submit.commands).await {
                         Ok(submitted) => submitted,
-                        Err(error) => Submitted::Done {
-                            offset: 0,
-                            results: vec![Err(error); count],
-                        },
+                        Err(error) => Submitted::Done { offset: 0, results: vec![Err(error); count] },
                     };
                     if matches!(submitted, Submitted::NotLeader(_)) {
                         inner.remembered.forget(&key);

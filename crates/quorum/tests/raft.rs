@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Instant;
 
-use chronik_meta::{MetaError};
+use chronik_meta::MetaError;
 use chronik_quorum::{Quorum, kind};
 use common::*;
 
@@ -115,12 +115,16 @@ async fn without_a_majority_changes_are_refused_soon_and_reads_go_on() {
     for node in [&nodes[0], &four] {
         let begun = Instant::now();
         let refused = node.commit(vec![topic("b", 2, &[&[1]])]).await;
-        assert!(matches!(refused[..], [Err(MetaError::NoQuorum | MetaError::TimedOut { .. })]), "{refused:?}");
+        assert!(
+            matches!(refused[..], [Err(MetaError::NoQuorum | MetaError::TimedOut { .. })]),
+            "{refused:?}"
+        );
         assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
         assert!(node.image().topic("a").is_some());
     }
     until("nobody is known to lead", || nodes[0].leader().is_none() && four.leader().is_none()).await;
-    until("it is known for long enough", || nodes[0].status().leaderless_ms.is_some_and(|ms| ms > 2000)).await;
+    until("it is known for long enough", || nodes[0].status().leaderless_ms.is_some_and(|ms| ms > 2000))
+        .await;
     until("the observer knows, too", || four.status().leaderless_ms.is_some_and(|ms| ms > 2000)).await;
     for node in [&nodes[0], &four] {
         let begun = Instant::now();
@@ -150,7 +154,9 @@ async fn an_observer_may_vote_and_a_voter_may_observe() {
         tokio::spawn(async move { any.add_voter(4, address(4)).await })
     };
     until("node 4 is told to start anew", || {
-        net.restarts().iter().any(|(node, restart)| *node == 4 && matches!(restart, chronik_quorum::Restart::Vote { .. }))
+        net.restarts()
+            .iter()
+            .any(|(node, restart)| *node == 4 && matches!(restart, chronik_quorum::Restart::Vote { .. }))
     })
     .await;
     net.kill(4, false).await;
@@ -163,7 +169,9 @@ async fn an_observer_may_vote_and_a_voter_may_observe() {
     let removed = leader(&nodes).map_or(1, |index| (index as i32 + 1) % 3 + 1);
     four.remove_voter(removed).await.unwrap();
     until("it is told to observe", || {
-        net.restarts().iter().any(|(node, restart)| *node == removed && matches!(restart, chronik_quorum::Restart::Observe { .. }))
+        net.restarts().iter().any(|(node, restart)| {
+            *node == removed && matches!(restart, chronik_quorum::Restart::Observe { .. })
+        })
     })
     .await;
     net.kill(removed, false).await;

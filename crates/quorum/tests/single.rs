@@ -71,7 +71,9 @@ async fn followers_learn_by_commands_and_by_snapshot() {
     // A copy that was away for a while goes on from where it was.
     net.kill(2, true).await;
     done(&one, vec![topic("while-away", 51, &[&[1]])]).await;
-    let two = net.start_as(2, observer(&[1]), How { cluster_id: Some(one.image().cluster_id()), ..How::new(2) }).await;
+    let two = net
+        .start_as(2, observer(&[1]), How { cluster_id: Some(one.image().cluster_id()), ..How::new(2) })
+        .await;
     assert!(two.image().offset() > 0, "the copy is on disk");
     all_ready(&[&two]).await;
     all_alike(&[&one, &two]).await;
@@ -111,7 +113,10 @@ async fn a_lost_answer_does_not_do_it_twice() {
     until("it is asked again", || net.calls(kind::SUBMIT) > sent + 1).await;
     net.heal();
     let results = asking.await.unwrap();
-    assert!(matches!(results[..], [Ok(chronik_meta::Reply::ProducerIds { first: given, count: 7 })] if given == first), "{results:?}");
+    assert!(
+        matches!(results[..], [Ok(chronik_meta::Reply::ProducerIds { first: given, count: 7 })] if given == first),
+        "{results:?}"
+    );
     assert_eq!(one.image().next_producer_id(), first + 7);
     net.close().await;
 }
