@@ -34,6 +34,16 @@ impl ConnectArgs {
         Client::connect(Options { bootstrap, connect_timeout, request_timeout, ..Options::default() }).await
     }
 
+    /// The servers to begin with.
+    pub fn servers(&self) -> Result<Vec<String>, ClientError> {
+        chronik_client::parse_servers(&self.bootstrap_server)
+    }
+
+    /// How long to wait for one node of several to answer over HTTP: one that doesn't must not hold up the rest.
+    pub fn http_limit(&self) -> Duration {
+        Duration::from_secs(self.timeout).min(Duration::from_secs(3))
+    }
+
     /// The timeout as requests carry it.
     pub fn timeout_ms(&self) -> i32 {
         i32::try_from(self.timeout.saturating_mul(1000)).unwrap_or(i32::MAX)

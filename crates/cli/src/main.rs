@@ -1,19 +1,25 @@
 //! The binary `chronik`: starts a node, shows its settings, and administers any Kafka broker.
 
+mod cluster;
 mod completions;
 mod config;
 mod connect;
 mod consume;
+mod elect;
 mod group;
 mod group_describe;
 mod group_reset;
 mod log;
+mod moving;
 mod output;
+mod plan;
 mod produce;
 mod setting_flags;
 mod standalone;
 mod timestamp;
 mod topic;
+mod topic_describe;
+mod topic_reassign;
 
 use std::process::ExitCode;
 
@@ -37,6 +43,7 @@ Examples:
   echo hello | chronik produce orders
   chronik consume orders --follow
   chronik group describe billing
+  chronik cluster status                             what is wrong with a cluster, and what to do
   chronik config                                     every setting: its value, and where that comes from";
 
 #[derive(Subcommand)]
@@ -49,6 +56,8 @@ enum Action {
     RaftCluster(SettingArgs),
     /// Create, list, describe, alter and delete topics
     Topic(topic::TopicArgs),
+    /// Show what is wrong with a cluster, move replicas between its nodes, change its voters
+    Cluster(cluster::ClusterArgs),
     /// List, describe, reset and delete consumer groups
     Group(group::GroupArgs),
     /// Send the lines of standard input to a topic
@@ -84,6 +93,7 @@ fn main() -> ExitCode {
         Action::Standalone(args) => standalone::run(Mode::Standalone, &args, &action_matches),
         Action::RaftCluster(args) => standalone::run(Mode::RaftCluster, &args, &action_matches),
         Action::Topic(args) => topic::run(&args),
+        Action::Cluster(args) => cluster::run(&args),
         Action::Group(args) => group::run(&args),
         Action::Produce(args) => produce::run(&args),
         Action::Consume(args) => consume::run(&args),

@@ -28,6 +28,16 @@ pub fn json<T: Serialize>(value: &T) {
 
 /// Prints a table without borders, so that it can be cut and grepped too.
 pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    print(&table_text(head, rows));
+}
+
+/// Prints text that ends its lines itself. That nobody reads it is no error.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// The lines of a table.
+pub fn table_text<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -38,7 +48,5 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [St
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    for text in table.lines() {
-        line(text.trim_end());
-    }
+    table.lines().map(|text| format!("{}\n", text.trim_end())).collect()
 }

@@ -8,16 +8,17 @@ use chronik_protocol::Str;
 use chronik_protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use chronik_protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use chronik_protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use chronik_protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use chronik_protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
-use chronik_protocol::messages::metadata::MetadataResponseTopic;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::connect::{self, ConnectArgs, Refusals, error_name, parse_pair};
+use crate::connect::{self, ConnectArgs, Refusals, parse_pair};
+use crate::elect::{self, ElectArgs};
 use crate::output;
+use crate::topic_describe::{self, TOPIC_RESOURCE};
+use crate::topic_reassign::{self, ReassignArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,13 +26,9 @@ Examples:
   chronik topic list --json
   chronik topic describe orders
   chronik topic alter orders --partitions 12 --set cleanup.policy=compact --unset retention.ms
+  chronik topic reassign orders --to-nodes 1,2,4 --watch
+  chronik topic reassign orders --replicas 0=1,2,3 1=2,3,1
   chronik topic delete orders --bootstrap-server kafka1:9092,kafka2:9092";
-
-/// The number of a topic among the resources that have configs.
-const TOPIC_RESOURCE: i8 = 2;
-
-/// DescribeConfigs names a value that was set for this topic by this number.
-const SET_FOR_THE_TOPIC: i8 = 1;
 
 /// Arguments of `chronik topic`.
 #[derive(Args)]
@@ -60,6 +57,10 @@ enum Action {
     },
     /// Add partitions, set and unset configs
     Alter(Alter),
+    /// Move a topic's replicas to other nodes, stop a move, or watch it
+    Reassign(ReassignArgs),
+    /// Elect leaders: the preferred ones, or where there is none any replica
+    Elect(ElectArgs),
     /// Delete topics with their records
     Delete {
         /// Topics
@@ -115,7 +116,9 @@ pub fn run(args: &TopicArgs) -> ExitCode {
         match &args.action {
             Action::Create(create) => self::create(args, &client, create).await,
             Action::List { internal } => list(args, &client, *internal).await,
-            Action::Describe { names } => describe(args, &client, names).await,
+            Action::Describe { names } => topic_describe::run(&args.cluster, &client, names).await,
+            Action::Reassign(reassign) => topic_reassign::run(&args.cluster, &client, reassign).await,
+            Action::Elect(elect) => elect::run(&args.cluster, &client, elect).await,
             Action::Alter(alter) => self::alter(args, &client, alter).await,
             Action::Delete { names, if_exists } => delete(args, &client, names, *if_exists).await,
         }
@@ -203,125 +206,6 @@ async fn list(args: &TopicArgs, client: &Client, internal: bool) -> anyhow::Resu
         output::table(["TOPIC", "PARTITIONS", "REPLICAS"], rows);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[derive(Serialize)]
-struct Described {
-    name: String,
-    id: String,
-    configs: Vec<Config>,
-    partitions: Vec<Partition>,
-}
-
-#[derive(Serialize)]
-struct Config {
-    name: String,
-    value: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Partition {
-    partition: i32,
-    leader: i32,
-    leader_epoch: i32,
-    replicas: Vec<i32>,
-    isr: Vec<i32>,
-    start_offset: Option<i64>,
-    end_offset: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-async fn describe(args: &TopicArgs, client: &Client, names: &[String]) -> anyhow::Result<ExitCode> {
-    let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-    let answer = client.metadata((!names.is_empty()).then_some(&wanted[..]), false).await?;
-    let mut refusals = Refusals::default();
-    let mut topics = Vec::new();
-    for topic in &answer.topics {
-        let name = topic.name.as_deref().unwrap_or_default();
-        if names.is_empty() && topic.is_internal
-            || !refusals.check(topic.error_code, None, || format!("topic {name}"))
-        {
-            continue;
-        }
-        topics.push(described(client, topic, name).await?);
-    }
-    topics.sort_by(|a, b| a.name.cmp(&b.name));
-    if args.cluster.json {
-        output::json(&topics);
-    } else {
-        topics.iter().for_each(print_described);
-    }
-    Ok(refusals.exit_code())
-}
-
-async fn described(client: &Client, topic: &MetadataResponseTopic, name: &str) -> anyhow::Result<Described> {
-    let mut partitions = Vec::new();
-    for partition in &topic.partitions {
-        let index = partition.partition_index;
-        let has_leader = partition.leader_id >= 0;
-        let offset_at = async |timestamp| {
-            if has_leader { client.offset_at(name, index, timestamp).await } else { Ok(None) }
-        };
-        partitions.push(Partition {
-            partition: index,
-            leader: partition.leader_id,
-            leader_epoch: partition.leader_epoch,
-            replicas: partition.replica_nodes.clone(),
-            isr: partition.isr_nodes.clone(),
-            start_offset: offset_at(chronik_client::EARLIEST).await.unwrap_or_default(),
-            end_offset: offset_at(chronik_client::LATEST).await.unwrap_or_default(),
-            error: (partition.error_code != 0).then(|| error_name(partition.error_code)),
-        });
-    }
-    partitions.sort_by_key(|partition| partition.partition);
-    let configs = configs_of(client, name).await?;
-    Ok(Described { name: name.to_owned(), id: topic.topic_id.to_string(), configs, partitions })
-}
-
-/// The configs that were set for a topic.
-async fn configs_of(client: &Client, name: &str) -> anyhow::Result<Vec<Config>> {
-    let resource = DescribeConfigsResource {
-        resource_type: TOPIC_RESOURCE,
-        resource_name: Str::from(name),
-        configuration_keys: None,
-    };
-    let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-    let answer = client.send(To::Any, &request).await?;
-    let set = answer
-        .results
-        .iter()
-        .flat_map(|result| &result.configs)
-        .filter(|config| config.config_source == SET_FOR_THE_TOPIC)
-        .map(|config| Config {
-            name: config.name.to_string(),
-            value: config.value.as_ref().map(ToString::to_string),
-        });
-    Ok(set.collect())
-}
-
-fn print_described(topic: &Described) {
-    output::line(&format!("topic {} (id {})", topic.name, topic.id));
-    for config in &topic.configs {
-        output::line(&format!("  {} = {}", config.name, config.value.as_deref().unwrap_or_default()));
-    }
-    let number = |offset: Option<i64>| offset.map(|offset| offset.to_string()).unwrap_or_default();
-    let list = |ids: &[i32]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let rows = topic.partitions.iter().map(|partition| {
-        [
-            partition.partition.to_string(),
-            match &partition.error {
-                None => partition.leader.to_string(),
-                Some(error) => error.clone(),
-            },
-            partition.leader_epoch.to_string(),
-            list(&partition.replicas),
-            list(&partition.isr),
-            number(partition.start_offset),
-            number(partition.end_offset),
-        ]
-    });
-    output::table(["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "START", "END"], rows);
 }
 
 async fn alter(args: &TopicArgs, client: &Client, alter: &Alter) -> anyhow::Result<ExitCode> {

@@ -6,7 +6,10 @@ use crate::ClientError;
 const DEFAULT_PORT: u16 = 9092;
 
 /// Splits a list `host:port[,host:port…]` and completes what is left out.
-pub(crate) fn parse_list(text: &str) -> Result<Vec<String>, ClientError> {
+///
+/// # Errors
+/// [`ClientError::BadAddress`].
+pub fn parse_list(text: &str) -> Result<Vec<String>, ClientError> {
     let servers: Result<Vec<String>, ClientError> =
         text.split(',').map(str::trim).filter(|server| !server.is_empty()).map(parse).collect();
     let servers = servers?;

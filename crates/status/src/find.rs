@@ -76,8 +76,9 @@ impl ClusterStatus {
             && !self.peers.iter().any(|peer| peer.id == Some(id) && peer.state == PeerState::Connected)
     }
 
-    fn is_fenced(&self, id: NodeId) -> bool {
-        self.broker(id).is_none_or(|broker| broker.fenced)
+    /// True if the node is taken for dead, or would be if there were a quorum to say so.
+    pub fn is_down(&self, id: NodeId) -> bool {
+        self.broker(id).is_none_or(|broker| broker.fenced) || self.is_unreached(id)
     }
 
     fn offline(&self) -> Option<Problem> {
@@ -87,7 +88,7 @@ impl ClusterStatus {
         }
         let holders: BTreeSet<NodeId> =
             offline.iter().flat_map(|p| p.isr.iter().chain(&p.eligible_leaders)).copied().collect();
-        let down: Vec<NodeId> = holders.iter().copied().filter(|id| self.is_fenced(*id)).collect();
+        let down: Vec<NodeId> = holders.iter().copied().filter(|id| self.is_down(*id)).collect();
         let action = if down.is_empty() {
             format!("see the log of {}", nodes(&Vec::from_iter(holders)))
         } else {
@@ -116,10 +117,10 @@ impl ClusterStatus {
         }
         let missing: BTreeSet<NodeId> =
             under.iter().flat_map(|p| p.replicas.iter().filter(|id| !p.isr.contains(id))).copied().collect();
-        let (down, behind): (Vec<NodeId>, Vec<NodeId>) = missing.iter().partition(|id| self.is_fenced(**id));
+        let (down, behind): (Vec<NodeId>, Vec<NodeId>) = missing.iter().partition(|id| self.is_down(**id));
         let action = match (down.is_empty(), behind.is_empty()) {
             (false, _) => format!("start {}", nodes(&down)),
-            (true, false) => format!("`chronik cluster lag` shows why {} is behind", nodes(&behind)),
+            (true, false) => format!("`chronik cluster lag` shows what holds up {}", nodes(&behind)),
             (true, true) => {
                 "min.insync.replicas is above the number of replicas: lower it, or add replicas (`chronik topic reassign`)".to_owned()
             }
@@ -172,6 +173,11 @@ impl ClusterStatus {
             (None, Some(ms)) => format!(": last heard of {} ago", duration(ms)),
             (None, None) => String::new(),
         };
+        let unvote = if self.metadata.voters.iter().any(|voter| voter.id == broker.id) {
+            format!("`chronik cluster remove-voter {}`, then ", broker.id)
+        } else {
+            String::new()
+        };
         let replicas = match broker.replicas {
             0 => String::new(),
             number => format!("; {} there", count(number, "replica is", "replicas are")),
@@ -181,7 +187,7 @@ impl ClusterStatus {
             kind: Kind::FencedBroker,
             what: format!("{who} is down{why}{replicas}"),
             action: format!(
-                "start it; if it is gone for good, `chronik cluster drain {} --unregister`",
+                "start it; if it is gone for good, {unvote}`chronik cluster drain {} --unregister`",
                 broker.id
             ),
         })
@@ -218,7 +224,7 @@ impl ClusterStatus {
         let mut by_node: BTreeMap<NodeId, u64> = BTreeMap::new();
         for partition in self.partitions.iter().filter(|p| !p.is_offline()) {
             for id in &partition.replicas {
-                if !partition.isr.contains(id) && !partition.adding.contains(id) && !self.is_fenced(*id) {
+                if !partition.isr.contains(id) && !partition.adding.contains(id) && !self.is_down(*id) {
                     *by_node.entry(*id).or_default() += 1;
                 }
             }

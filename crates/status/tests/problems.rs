@@ -88,7 +88,7 @@ fn one_node_down_is_told_once() {
             Severity::AtRisk,
             Kind::FencedBroker,
             "node 3 at 127.0.0.1:9094 is down: connection refused, last heard of 12 s ago; 3 replicas are there".to_owned(),
-            "start it; if it is gone for good, `chronik cluster drain 3 --unregister`".to_owned()
+            "start it; if it is gone for good, `chronik cluster remove-voter 3`, then `chronik cluster drain 3 --unregister`".to_owned()
         )]
     );
 }
