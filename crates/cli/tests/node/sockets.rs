@@ -183,8 +183,15 @@ fn connections_leave_descriptors_to_the_log() {
         receive_frame(stream);
     }
     drop(streams.drain(..50));
-    let sent = node.admin_with_input(&["produce", "t"], "one\n");
-    assert!(sent.status.success(), "{}", crate::common::stderr(&sent));
+    // The node hears of that a moment later.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let sent = node.admin_with_input(&["produce", "t"], "one\n");
+        if sent.status.success() {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", crate::common::stderr(&sent));
+    }
 }
 
 #[test]
