@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use chronik_base::Uuid;
-use chronik_meta::{Command, MetaStore, PartitionChange, StoreOptions};
+use chronik_meta::{AlterPartition, Command, Image, MetaStore, StoreOptions};
 
 const TOPICS: u64 = 100_000;
 const PARTITIONS: usize = 10;
@@ -54,8 +54,15 @@ fn a_million_partitions() {
     let begun = Instant::now();
     for number in 0..1000 {
         let held = store.image().clone();
-        let change = PartitionChange { topic: id(number * 97), isr: Some(vec![1, 2]), ..Default::default() };
-        store.commit(&[Command::ChangePartition(change)])[0].clone().unwrap();
+        let proposal = AlterPartition {
+            topic: id(number * 97),
+            partition: 0,
+            leader: 1,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            isr: vec![(1, 0), (2, 0)],
+        };
+        store.commit(&[Command::AlterPartition(proposal)])[0].clone().unwrap();
         assert_ne!(held.offset(), store.image().offset());
     }
     println!(
@@ -74,4 +81,66 @@ fn a_million_partitions() {
     let (loaded, _) = MetaStore::open(directory.path(), StoreOptions::default()).unwrap();
     println!("loaded from the snapshot in {:?}", begun.elapsed());
     assert_eq!(**loaded.image(), *image);
+}
+
+/// An image of `topics` topics of `partitions` partitions on three of five brokers each.
+fn five_brokers(topics: u64, partitions: usize) -> Image {
+    let mut image = Image::default();
+    for broker in 1..6 {
+        let (incarnation, directory) = (Uuid([broker as u8; 16]), Uuid::ZERO);
+        image.apply(&Command::RegisterBroker {
+            id: broker,
+            rack: None,
+            endpoints: Vec::new(),
+            incarnation,
+            directory,
+        });
+    }
+    for number in 0..topics {
+        let replicas = |at: u64| (0..3).map(|step| 1 + ((number + at + step) % 5) as i32).collect();
+        image.apply(&Command::CreateTopic {
+            name: format!("topic-{number}"),
+            id: id(number),
+            created: 0,
+            assignments: (0..partitions as u64).map(replicas).collect(),
+            configs: Default::default(),
+        });
+    }
+    image
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_broker_dies_and_comes_back() {
+    for (topics, partitions) in [(100, 1000), (10_000, 10), (100_000, 1), (1_000_000, 1)] {
+        let mut image = five_brokers(topics, partitions);
+        println!("{topics} topics of {partitions} partitions, three replicas on five brokers:");
+        let epoch = 0;
+        for step in 0..5 {
+            let command = match step {
+                0 => Command::FenceBroker { id: 2, epoch },
+                1 => Command::UnfenceBroker { id: 2, epoch },
+                2 => Command::BeginShutdown { id: 3, epoch },
+                3 => Command::FenceBroker { id: 3, epoch },
+                _ => Command::RegisterBroker {
+                    id: 4,
+                    rack: None,
+                    endpoints: Vec::new(),
+                    incarnation: Uuid([9; 16]),
+                    directory: Uuid([9; 16]),
+                },
+            };
+            // A reader holds the image before, as it does while a node follows.
+            let before = image.clone();
+            image.check(&command).unwrap();
+            let begun = Instant::now();
+            image.apply(&command);
+            let applied = begun.elapsed();
+            let begun = Instant::now();
+            let changes = Image::changed_partitions(&before, &image);
+            let changed: usize = changes.iter().map(|change| change.partitions.len()).sum();
+            let name = format!("{command:?}").split(' ').next().unwrap_or_default().to_owned();
+            println!("  {name}: {applied:?}, {changed} partitions changed, found in {:?}", begun.elapsed());
+        }
+    }
 }

@@ -293,3 +293,123 @@ fn the_last_handle_may_go_on_the_writers_own_thread() {
     drop(handle);
     gone.recv().unwrap();
 }
+
+/// What another node has: an image, and the commands behind it.
+fn elsewhere(number: u8) -> Image {
+    let mut image = Image::default();
+    let id = Uuid([number; 16]);
+    for command in some_commands().into_iter().chain([topic(70), topic(71)]) {
+        image.apply(&command);
+    }
+    image.apply(&Command::SetClusterId { id });
+    image
+}
+
+#[test]
+fn commands_from_elsewhere_keep_their_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path());
+    let commands = some_commands();
+    store.follow(1, &commands).unwrap();
+    let count = commands.len() as u64;
+    assert_eq!(store.image().offset(), count);
+    // Told again, and a bit more: what is known is passed over.
+    let more: Vec<Command> = commands.iter().cloned().chain([topic(5), topic(6)]).collect();
+    store.follow(1, &more).unwrap();
+    store.follow(count, &more[commands.len() - 1..]).unwrap();
+    assert_eq!(store.image().offset(), count + 2);
+    assert_eq!(
+        store.follow(count + 4, &[topic(7)]),
+        Err(MetaError::Gap { have: count + 2, first: count + 4 })
+    );
+    // One that does not fit stops all of them.
+    assert!(store.follow(count + 3, &[topic(7), topic(5)]).is_err());
+    assert_eq!(store.image().offset(), count + 2);
+    let image = store.image().clone();
+    drop(store);
+    assert_eq!(*open(directory.path()).0.image(), image);
+}
+
+#[test]
+fn an_image_from_elsewhere_takes_the_place_of_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path());
+    store.commit(&some_commands());
+    for number in 0..50 {
+        store.commit(&[topic(100 + number)]);
+    }
+    let image = Arc::new(elsewhere(1));
+    assert!(image.offset() < store.image().offset(), "it may be an earlier one");
+    store.install(Arc::clone(&image)).unwrap();
+    assert_eq!(*store.image(), image);
+    assert_eq!(store.commit(&[topic(9)]), [Ok(Reply::Done)]);
+    let after = store.image().clone();
+    drop(store);
+    let (store, recovery) = open(directory.path());
+    assert_eq!((*store.image()).clone(), after);
+    assert_eq!((recovery.snapshot_offset, recovery.replayed), (image.offset(), 1));
+}
+
+#[test]
+fn a_crash_while_an_image_is_installed_leaves_the_old_or_the_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (mut store, _) = open(directory.path());
+    store.commit(&some_commands());
+    store.snapshot().unwrap();
+    for number in 0..50 {
+        store.commit(&[topic(100 + number)]);
+    }
+    let old = store.image().clone();
+    let (old_log, old_snapshot) = (log_of(directory.path()), fs::read(path("metadata.snapshot")).unwrap());
+    let new = Arc::new(elsewhere(2));
+    store.install(Arc::clone(&new)).unwrap();
+    drop(store);
+    let (new_log, installed) = (log_of(directory.path()), fs::read(path("metadata.snapshot")).unwrap());
+    let crash = |log: &[u8], snapshot: &[u8], install: Option<&[u8]>, half: Option<&[u8]>| {
+        fs::write(path("metadata.log"), log).unwrap();
+        fs::write(path("metadata.snapshot"), snapshot).unwrap();
+        for (name, bytes) in [("metadata.install", install), ("metadata.install.new", half)] {
+            match bytes {
+                Some(bytes) => fs::write(path(name), bytes).unwrap(),
+                None => drop(fs::remove_file(path(name))),
+            }
+        }
+        let (mut store, _) = open(directory.path());
+        let image = store.image().clone();
+        assert!(store.commit(&one_more())[0].is_ok());
+        assert!(!path("metadata.install").exists());
+        assert_eq!(*open(directory.path()).0.image(), *store.image());
+        image
+    };
+    // Before the image is there whole, nothing has happened.
+    assert_eq!(crash(&old_log, &old_snapshot, None, Some(&installed[..installed.len() / 2])), old);
+    assert_eq!(crash(&old_log, &old_snapshot, None, Some(&installed)), old);
+    // From then on, everything has.
+    assert_eq!(crash(&old_log, &old_snapshot, Some(&installed), None), new);
+    assert_eq!(crash(&new_log, &old_snapshot, Some(&installed), None), new);
+    assert_eq!(crash(&new_log, &installed, None, None), new);
+    // And damage is damage.
+    fs::write(path("metadata.install"), &installed[..installed.len() - 1]).unwrap();
+    let error = MetaStore::open(directory.path(), QUICK).unwrap_err().to_string();
+    assert!(error.contains("metadata.install"), "{error}");
+}
+
+#[test]
+fn an_installation_that_fails_midway_is_carried_through_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(directory.path());
+    store.commit(&some_commands());
+    let obstacle = directory.path().join("metadata.install.new");
+    fs::create_dir(&obstacle).unwrap();
+    assert!(store.install(Arc::new(elsewhere(3))).is_err());
+    assert!(store.commit(&[topic(9)])[0].is_ok(), "what was there goes on");
+    fs::remove_dir(&obstacle).unwrap();
+    let obstacle = directory.path().join("metadata.log.new");
+    fs::create_dir(&obstacle).unwrap();
+    let new = Arc::new(elsewhere(3));
+    assert!(store.install(Arc::clone(&new)).is_err());
+    assert!(matches!(store.commit(&one_more())[0], Err(MetaError::Storage(_))), "neither here nor there");
+    fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(*open(directory.path()).0.image(), new);
+}

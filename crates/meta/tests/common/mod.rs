@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of the helpers")]
 
+pub mod cluster;
 pub mod world;
 
 use std::collections::BTreeMap;
