@@ -194,6 +194,10 @@ impl Core {
         let path = self.root.join("checkpoint");
         let bytes = file.write(&*self.disk, &block, all).map_err(LogError::io("write", path))?;
         count(&self.counters.checkpoint_bytes, bytes);
+        for partition in &partitions {
+            let mut state = partition.lock();
+            state.settled_segment = state.storing_segment;
+        }
         Ok(())
     }
 

@@ -186,6 +186,7 @@ fn from_record(core: &Arc<Core>, key: PartitionKey, r: Record) -> PartitionLog {
         reindex: false,
     };
     state.applied = r.applied;
+    state.settled_segment = r.segment;
     state.listed = r.sealed_bytes == 0;
     state.epochs = Epochs::from_entries(r.epochs);
     for (id, producer) in r.producers {

@@ -186,3 +186,48 @@ fn a_crash_in_a_pass_leaves_a_whole_log() {
         check(&log, &last);
     }
 }
+
+/// What the journal still holds is written to its place again by a start: nothing else may be there by then.
+#[test]
+fn segments_that_the_journal_still_holds_are_left_alone() {
+    for seed in 0..6 {
+        let disk = SimulatedDisk::new(seed);
+        let options_of_node = LogOptions {
+            flush_ms: 60_000,
+            checkpoint_interval_ms: 600_000,
+            journal_segment_bytes: 256 << 10,
+            journal_memory_bytes: 64 << 10,
+            ..LogOptions::default()
+        };
+        let (manager, _, _) = open_on(Arc::new(disk.clone()), Path::new("/data"), options_of_node);
+        manager.set_cleaner(CleanerOptions {
+            enabled: false,
+            io_bytes_per_second: 1e12,
+            ..CleanerOptions::default()
+        });
+        let log = manager.create_partition(key(0), options()).unwrap();
+        let mut last = fill(&log, 60, 15, seed);
+        flush(&manager, &log);
+        manager.checkpoint().unwrap();
+        // More than the memory holds, so that it is in segments by and by, which no checkpoint knows.
+        for round in 1..10 {
+            last.extend(fill(&log, 100, 15, seed + round));
+            flush(&manager, &log);
+            let spilled = || !manager.pressure();
+            while !spilled() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            while manager.clean(10_000) {}
+        }
+        let end = log.log_end_offset();
+        drop((manager, log));
+        let disk = disk.crash(if seed % 2 == 0 { Crash::Kill } else { Crash::PowerLoss });
+        let manager = open(&disk);
+        let log = manager.create_partition(key(0), options()).unwrap();
+        assert_eq!(log.log_end_offset(), end, "seed {seed}");
+        check(&log, &last);
+        manager.checkpoint().unwrap();
+        assert!(manager.clean(10_000), "what a checkpoint knows is cleaned");
+        check(&log, &last);
+    }
+}

@@ -24,12 +24,12 @@ impl PartitionLog {
 
     /// What there is to clean; `None` if it can wait.
     pub(crate) fn dirt(self: &Arc<Self>, now_ms: i64) -> Result<Option<Dirt>, LogError> {
-        let (options, cleaned) = {
+        let (options, cleaned, settled_segment) = {
             let state = self.lock();
             if !state.options.cleanup.compact || state.deleted || state.offline.is_some() {
                 return Ok(None);
             }
-            (state.options.clone(), state.cleaned)
+            (state.options.clone(), state.cleaned, state.settled_segment)
         };
         let late = |first: i64| {
             options.max_compaction_lag_ms < i64::MAX
@@ -48,6 +48,11 @@ impl PartitionLog {
         let mut cleanable = Vec::new();
         for segment in segments {
             if !segment.sealed || segment.end > settled {
+                break;
+            }
+            if segment.base >= settled_segment {
+                // The journal still has it, and a start would write it again, over what cleaning made of it.
+                self.core.ask_keeper(|k| k.checkpoint = true);
                 break;
             }
             let young = options.min_compaction_lag_ms > 0

@@ -76,6 +76,7 @@ impl PartitionLog {
         state.dirty_segments.clear();
         state.new_segments.clear();
         state.files_cut = true;
+        state.settled_segment = i64::MIN;
         state.began_anew = Some(offset);
         state.offline = None;
         state.forget_hints();

@@ -111,6 +111,7 @@ impl PartitionLog {
                 producers: state.producers.as_of(stored.end),
                 offline: state.offline.as_deref().map(str::to_owned),
             };
+            state.storing_segment = stored.segment;
             (record, std::mem::take(&mut state.dirty_segments))
         };
         for segment in &segments {

@@ -110,6 +110,10 @@ pub(crate) struct State {
     pub(crate) dirty_segments: Vec<i64>,
     /// Segments whose file is new, so that its name is to be flushed, too.
     pub(crate) new_segments: Vec<i64>,
+    /// The segments before this one are whole by the last checkpoint: no start writes to them any more.
+    pub(crate) settled_segment: i64,
+    /// The same by the checkpoint that is being made.
+    pub(crate) storing_segment: i64,
     /// Rises when the segments' files are exchanged or cut.
     pub(crate) version: u64,
     pub(crate) hints: [ReadHint; 4],
@@ -142,6 +146,8 @@ impl State {
             dirty: false,
             dirty_segments: Vec::new(),
             new_segments: Vec::new(),
+            settled_segment: i64::MIN,
+            storing_segment: i64::MIN,
             version: 0,
             hints: [ReadHint::default(); 4],
             next_hint: 0,

@@ -132,6 +132,7 @@ impl PartitionLog {
         state.dirty_segments.retain(|s| !gone.contains(s));
         state.note_dirty_segment(cut.segment);
         state.files_cut = true;
+        state.settled_segment = state.settled_segment.min(cut.segment);
         state.sealed = sealed;
         state.stored = Stored {
             end: cut.end,
