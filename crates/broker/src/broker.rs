@@ -17,7 +17,7 @@ use chronik_log::{
 };
 use chronik_meta::Image;
 use chronik_peer::Peers;
-use chronik_quorum::{Quorum, QuorumError, RaftTiming, Timing};
+use chronik_quorum::{Mode, Quorum, QuorumError, RaftTiming, Timing};
 use tokio::sync::Notify;
 
 use crate::completions::Completions;
@@ -58,6 +58,10 @@ pub struct Broker {
     pub(crate) replication: Replication,
     /// Made new at each start of the process: what the metadata know this process by.
     pub(crate) incarnation: Uuid,
+    /// The node has others, or is to have: it stays with its cluster.
+    pub(crate) is_bound: bool,
+    /// Other nodes are told which cluster that is.
+    pub(crate) cluster_told: AtomicBool,
     follower_problems: Mutex<BTreeMap<String, String>>,
     pub(crate) producer_ids: ProducerIds,
     /// The data directory.
@@ -150,6 +154,7 @@ impl Broker {
         });
         let node_id = options.membership.registration.node_id;
         let incarnation = options.membership.registration.incarnation;
+        let is_bound = options.membership.mode != Mode::Single || options.membership.replicate_everything;
         let timing = Timing {
             heartbeat: Duration::from_millis(config.broker_heartbeat_interval_ms),
             session: Duration::from_millis(config.broker_session_timeout_ms),
@@ -187,6 +192,8 @@ impl Broker {
             replication: Replication::new(config.replication_throttle_bytes_per_sec),
             follower_problems: Mutex::default(),
             incarnation,
+            is_bound,
+            cluster_told: AtomicBool::new(false),
             producer_ids: ProducerIds::default(),
             data_path,
             metrics: Metrics::new(api::TABLE.iter().map(|row| row.key)),
@@ -203,6 +210,7 @@ impl Broker {
             closed: Notify::new(),
         });
         let _ = broker.completions.broker.set(Arc::downgrade(&broker));
+        broker.tell_cluster(&broker.metadata.image());
         broker.dial(&broker.metadata.image());
         options.ear.set(&broker);
         broker.replication.start(&broker);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -172,6 +173,7 @@ impl Broker {
                 }
             }
         }
+        self.tell_cluster(after);
         if !before.brokers().eq(after.brokers()) {
             self.dial(after);
         }
@@ -195,9 +197,17 @@ impl Broker {
         }
     }
 
+    /// Tells other nodes which cluster this one belongs to. A node alone that holds nothing does not say so: it may be invited to
+    /// another one.
+    pub(crate) fn tell_cluster(&self, image: &Image) {
+        let is_bound = self.is_bound || image.topic_count() > 0;
+        if is_bound && !image.cluster_id().is_zero() && !self.cluster_told.swap(true, Ordering::AcqRel) {
+            self.peers.set_cluster_id(image.cluster_id());
+        }
+    }
+
     /// Tells the connections which nodes there are, and where.
     pub(crate) fn dial(&self, image: &Image) {
-        self.peers.set_cluster_id(image.cluster_id());
         let mut addresses = self.first_peers.clone();
         for broker in image.brokers() {
             if let Some(Endpoint { host, port, .. }) = broker.endpoint(INTERNAL_LISTENER) {
