@@ -132,7 +132,7 @@ impl Feed {
         })
     }
 
-    fn turn(&self, key: PartitionKey, one: &mut Followed) -> Turn {
+    fn turn(&self, key: PartitionKey, one: &mut Followed, is_live: bool) -> Turn {
         let partition = &one.partition;
         if partition.led_epoch() != Some(one.epoch) {
             return Turn::Ended;
@@ -160,7 +160,8 @@ impl Feed {
                     to: plan.next_offset,
                     high_watermark,
                     log_start,
-                    flush: partition.wants_flush(),
+                    // One that is to come into sync is waited for, too.
+                    flush: partition.wants_flush() || !is_live,
                 };
                 let mut chunks = Vec::with_capacity(1 + plan.chunks.len());
                 let head = wire::encode_append(&head);
@@ -206,7 +207,7 @@ impl Source for Feed {
                 }
             };
             let Some(one) = followed.get_mut(&key) else { continue };
-            match self.turn(key, one) {
+            match self.turn(key, one, is_live) {
                 Turn::Frame { frame, more } => {
                     if more {
                         let queue = if is_live { live } else { catching_up };
