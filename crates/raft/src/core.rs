@@ -96,6 +96,14 @@ impl Core {
         }
     }
 
+    /// Ends the library and the log's thread.
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!("the metadata quorum ended by a failure: {error}");
+        }
+        self.log_store.stop();
+    }
+
     pub(crate) fn election(&self) -> MutexGuard<'_, Election> {
         self.election.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -40,9 +40,10 @@ impl Election {
         self.postpone(now);
     }
 
-    /// This node asks the others, or stands for election: if that leads to nothing, it comes again.
+    /// This node asks the others, or stands for election: if that leads to nothing, it comes again, sooner than after a word of a leader.
     pub(crate) fn on_attempt(&mut self, now: Instant) {
-        self.postpone(now);
+        let spread = self.timing.election_max - self.timing.election_min;
+        self.deadline = now + self.timing.election_min / 2 + self.random_below(spread);
     }
 
     /// The connection to the leader broke or was refused: no need to wait longer than its lease lasts.

@@ -32,9 +32,6 @@ const MAX_WRITE_BYTES: usize = 64 << 20;
 /// Entries that are kept behind a snapshot, so that a voter that was away for a moment needs no snapshot.
 const KEEP_ENTRIES: u64 = 1000;
 
-/// A learner that misses no more entries than this may become a voter.
-const CAUGHT_UP: u64 = 100;
-
 /// A node of the metadata quorum. Copies are cheap and stand for the same one; it ends with [`RaftNode::shutdown`], or when the last copy goes.
 #[derive(Clone)]
 pub struct RaftNode {
@@ -54,6 +51,11 @@ impl Drop for Inner {
         self.core.closing.store(true, Ordering::Relaxed);
         for task in &self.tasks {
             task.abort();
+        }
+        // What is under way may hold the library for a while yet: it shall not go on without an owner.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let core = Arc::clone(&self.core);
+            runtime.spawn(async move { core.stop().await });
         }
     }
 }
@@ -236,10 +238,7 @@ impl RaftNode {
         for task in &self.inner.tasks {
             task.abort();
         }
-        if let Err(error) = core.raft.shutdown().await {
-            tracing::warn!("the metadata quorum ended by a failure: {error}");
-        }
-        core.log_store.stop();
+        core.stop().await;
     }
 
     /// Waits until this node may act as the leader.
@@ -280,7 +279,6 @@ fn library_config(timing: &Timing) -> Config {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: KEEP_ENTRIES,
         purge_batch_size: 256,
-        replication_lag_threshold: CAUGHT_UP,
         ..Config::default()
     }
 }

@@ -118,9 +118,11 @@ impl Core {
             role: match metrics.state {
                 _ if problem.is_some() => Role::Stopped,
                 ServerState::Leader => Role::Leader,
-                ServerState::Follower => Role::Follower,
                 ServerState::Candidate => Role::Candidate,
-                ServerState::Learner => Role::Learner,
+                ServerState::Follower | ServerState::Learner if voter_ids.contains(&self.me) => {
+                    Role::Follower
+                }
+                ServerState::Follower | ServerState::Learner => Role::Learner,
                 ServerState::Shutdown => Role::Stopped,
             },
             term: metrics.current_term,

@@ -36,7 +36,7 @@ pub(super) enum Record {
 pub(super) enum Found {
     /// A frame, and the position behind it.
     Record(Record, usize),
-    /// The end of the log.
+    /// The end of the log: nothing, or the zeros that make room for what comes next.
     End,
     /// No frame; why not.
     Nothing(&'static str),
@@ -86,7 +86,7 @@ fn frame(fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 /// Reads what is at `position` of the log's `bytes`.
 pub(super) fn read(bytes: &Bytes, position: usize) -> Found {
     let rest = bytes.get(position..).unwrap_or(&[]);
-    if rest.is_empty() {
+    if rest.iter().all(|byte| *byte == 0) {
         return Found::End;
     }
     match whole(rest) {
@@ -122,6 +122,10 @@ fn whole(bytes: &[u8]) -> Result<&[u8], &'static str> {
     let (crc, rest) = rest.split_first_chunk().ok_or("a frame's head is cut short")?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let payload = rest.get(..length).ok_or("a frame is cut short")?;
+    // No frame is empty, but a head of which only the marker was written looks like it: the CRC of nothing is 0.
+    if payload.is_empty() {
+        return Err("a frame's head is cut short");
+    }
     if crc32c::crc32c(payload) != u32::from_le_bytes(*crc) {
         return Err("a frame's CRC is wrong");
     }

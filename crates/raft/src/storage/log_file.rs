@@ -19,6 +19,10 @@ use crate::types::{Entry, LogId};
 
 const NAME: &[u8; 8] = b"CHRONQLG";
 const PREFIX: &str = "log-";
+/// The last segment is filled with zeros this far ahead of its end: a flush that changes neither a file's size nor its blocks waits for
+/// nothing but its own bytes.
+const AHEAD: u64 = 256 << 10;
+
 /// A segment's head: name, version, number (8), the log id before its first entry (25), CRC-32C of the last two (4).
 const SEGMENT_HEAD: usize = HEAD + 8 + 25 + 4;
 
@@ -38,9 +42,37 @@ pub(super) struct Replayed {
 struct Segment {
     number: u64,
     path: PathBuf,
+    /// Bytes up to the end of its last frame.
     length: u64,
+    /// Bytes of the file.
+    allocated: u64,
+    /// The index of the last entry before it.
+    before: Option<u64>,
     /// The highest index of an entry that was ever written to it.
     highest: Option<u64>,
+    /// The lowest index from which on a frame in it removes entries.
+    lowest_cut: Option<u64>,
+}
+
+impl Segment {
+    fn new(number: u64, path: PathBuf, before: Option<LogId>) -> Self {
+        let before = before.map(|id| id.index);
+        Self { number, path, length: 0, allocated: 0, before, highest: None, lowest_cut: None }
+    }
+
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::Entries(entries) => {
+                self.highest = self.highest.max(entries.last().map(|entry| entry.log_id.index));
+            }
+            Record::Truncate(since) => self.note_cut(*since),
+            Record::Purge(_) => {}
+        }
+    }
+
+    fn note_cut(&mut self, since: u64) {
+        self.lowest_cut = Some(self.lowest_cut.map_or(since, |lowest| lowest.min(since)));
+    }
 }
 
 /// The files, open for appending.
@@ -105,7 +137,9 @@ impl LogFile {
             Some(cut) if cut.position == 0 => {
                 fs::remove_file(&cut.path).map_err(io_error("remove", &cut.path))?;
             }
-            Some(cut) => cut_file(&cut.path, cut.position).map_err(io_error("cut", &cut.path))?,
+            Some(cut) => {
+                cut_file(&cut.path, cut.position, self.durable).map_err(io_error("cut", &cut.path))?
+            }
             None => {}
         }
         if let Some(segment) = self.segments.back() {
@@ -141,16 +175,13 @@ impl LogFile {
             );
             return Err(damaged(&path, HEAD, problem));
         }
-        let mut segment = Segment { number, path: path.clone(), length: 0, highest: None };
+        let mut segment = Segment::new(number, path.clone(), before);
         let mut position = SEGMENT_HEAD;
         loop {
             match frame::read(&bytes, position) {
                 Found::End => break,
                 Found::Record(record, end) => {
-                    if let Record::Entries(entries) = &record {
-                        let highest = entries.last().map(|entry| entry.log_id.index);
-                        segment.highest = segment.highest.max(highest);
-                    }
+                    segment.note(&record);
                     replayed.take(record).map_err(|problem| damaged(&path, position, problem))?;
                     position = end;
                 }
@@ -163,7 +194,8 @@ impl LogFile {
                     {
                         return Err(damaged(&path, position, format!("{reason}, and there is {next}")));
                     }
-                    let cut = (bytes.len() - position) as u64;
+                    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(position, |last| last + 1);
+                    let cut = end.saturating_sub(position) as u64;
                     replayed.cut = Some(Cut {
                         path: path.clone(),
                         position: position as u64,
@@ -175,6 +207,7 @@ impl LogFile {
             }
         }
         segment.length = position as u64;
+        segment.allocated = if replayed.cut.is_some() { segment.length } else { bytes.len() as u64 };
         self.segments.push_back(segment);
         Ok(())
     }
@@ -193,6 +226,9 @@ impl LogFile {
     /// Writes that the entries from `since` on are gone; `last` is the one that is the last now.
     pub(super) fn truncate(&mut self, since: u64, last: Option<LogId>) -> io::Result<()> {
         self.write(&frame::truncate(since))?;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.note_cut(since);
+        }
         self.last = last;
         Ok(())
     }
@@ -203,13 +239,23 @@ impl LogFile {
         if self.last.is_none_or(|last| last.index <= upto.index) {
             self.last = Some(upto);
         }
-        while self.segments.len() > 1
-            && self.segments.front().is_some_and(|first| first.highest <= Some(upto.index))
-            && let Some(first) = self.segments.pop_front()
-        {
+        for first in self.segments.drain(..self.removable(upto.index)) {
             fs::remove_file(&first.path)?;
         }
         Ok(())
+    }
+
+    /// How many segments from the front are not needed any more: all their entries are purged, and no frame behind them removes entries that
+    /// were in them, which without them would make no sense.
+    fn removable(&self, purged: u64) -> usize {
+        let done = self.segments.iter().take_while(|segment| segment.highest <= Some(purged)).count();
+        let stands_alone = |first: &usize| {
+            let before = self.segments.get(*first).and_then(|segment| segment.before);
+            let mut cuts = self.segments.iter().skip(*first).filter_map(|segment| segment.lowest_cut);
+            cuts.all(|cut| Some(cut) > before)
+        };
+        let most = done.min(self.segments.len().saturating_sub(1));
+        (1..=most).rev().find(stands_alone).unwrap_or(0)
     }
 
     /// Bytes of all segments.
@@ -217,21 +263,44 @@ impl LogFile {
         self.segments.iter().map(|segment| segment.length).sum()
     }
 
+    /// The last segment's file, and where its last frame ends.
+    #[cfg(test)]
+    pub(super) fn end(&self) -> Option<(PathBuf, usize)> {
+        self.segments.back().map(|segment| (segment.path.clone(), segment.length as usize))
+    }
+
     /// Writes a frame behind the last one, into a new segment if that one is full; one flush either way, and one of the directory with a
     /// new segment.
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
         match (&self.active, self.segments.back_mut()) {
             (Some(file), Some(segment)) if segment.length < self.segment_bytes => {
-                let written = file.write_all_at(frame, segment.length).and_then(|()| {
-                    if self.durable { file.sync_data().map_err(flush_failed) } else { Ok(()) }
-                });
+                let end = segment.length + frame.len() as u64;
+                let written = if end <= segment.allocated {
+                    file.write_all_at(frame, segment.length)
+                } else {
+                    file.write_all_at(&with_room(frame.to_vec()), segment.length)
+                };
                 if let Err(error) = written {
                     // Where even this fails, nobody goes on with the file: see the caller.
                     file.set_len(segment.length).map_err(flush_failed)?;
+                    segment.allocated = segment.length;
                     return Err(error);
                 }
-                segment.length += frame.len() as u64;
+                if self.durable {
+                    file.sync_data().map_err(flush_failed)?;
+                }
+                if end > segment.allocated {
+                    segment.allocated = end + AHEAD;
+                }
+                segment.length = end;
                 Ok(())
+            }
+            (Some(file), Some(segment)) => {
+                // What is not used of it is given back; where that fails, the zeros do no harm.
+                if file.set_len(segment.length).is_ok() {
+                    segment.allocated = segment.length;
+                }
+                self.begin_segment(frame)
             }
             _ => self.begin_segment(frame),
         }
@@ -245,19 +314,28 @@ impl LogFile {
         put_optional_log_id(&mut bytes, self.last.as_ref());
         put_crc(&mut bytes, HEAD);
         bytes.extend_from_slice(frame);
-        let file = File::create(&path)?;
-        if let Err(error) = file.write_all_at(&bytes, 0) {
-            fs::remove_file(&path).map_err(flush_failed)?;
+        let mut segment = Segment::new(number, path, self.last);
+        segment.length = bytes.len() as u64;
+        segment.allocated = segment.length + AHEAD;
+        let file = File::create(&segment.path)?;
+        if let Err(error) = file.write_all_at(&with_room(bytes), 0) {
+            fs::remove_file(&segment.path).map_err(flush_failed)?;
             return Err(error);
         }
         if self.durable {
             file.sync_data().map_err(flush_failed)?;
             flush_directory(&self.directory).map_err(flush_failed)?;
         }
-        self.segments.push_back(Segment { number, path, length: bytes.len() as u64, highest: None });
+        self.segments.push_back(segment);
         self.active = Some(file);
         Ok(())
     }
+}
+
+/// The bytes, with zeros behind them for what comes next.
+fn with_room(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len() + AHEAD as usize, 0);
+    bytes
 }
 
 /// After a flush that failed nothing is known of what the disk holds: never an error that passes.
@@ -321,10 +399,10 @@ fn read_head(
     }
 }
 
-fn cut_file(path: &Path, length: u64) -> io::Result<()> {
+fn cut_file(path: &Path, length: u64, durable: bool) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
     file.set_len(length)?;
-    file.sync_all()
+    if durable { file.sync_all() } else { Ok(()) }
 }
 
 fn segment_path(directory: &Path, number: u64) -> PathBuf {

@@ -15,7 +15,7 @@ use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use tokio::sync::oneshot;
 
 use super::log_file::{LogFile, Replayed};
-use super::small_files::CommittedFile;
+use super::small_files::{CommittedFile, VoteFile};
 use super::thread::{Job, LogThread};
 use super::{StorageOptions, frame, io_error};
 use crate::codec::entry_size;
@@ -114,7 +114,7 @@ impl LogStore {
         lock: File,
         log: LogFile,
         replayed: Replayed,
-        vote: Option<Vote>,
+        (vote_file, vote): (VoteFile, Option<Vote>),
         committed: Option<LogId>,
         options: &StorageOptions,
     ) -> Result<Self, StartError> {
@@ -126,6 +126,7 @@ impl LogStore {
             directory: directory.clone(),
             durable: options.durable,
             committed: CommittedFile::open(directory).map_err(io_error("open", directory))?,
+            vote: vote_file,
             log,
             bytes: Arc::clone(&file_bytes),
             closing: Arc::clone(&closing),

@@ -4,6 +4,8 @@
 mod frame;
 mod log_file;
 mod log_store;
+#[cfg(test)]
+mod log_test;
 mod small_files;
 #[cfg(test)]
 mod suite_test;
@@ -54,7 +56,7 @@ pub(crate) fn open(options: &StorageOptions) -> Result<Opened, StartError> {
     let directory = &options.directory;
     fs::create_dir_all(directory).map_err(io_error("make", directory))?;
     let lock = lock(directory)?;
-    let vote = small_files::read_vote(directory)?;
+    let vote = small_files::VoteFile::open(directory)?;
     let snapshot_file = SnapshotFile::open(directory, options.durable)?;
     let snapshot_end = snapshot_file.last_log_id();
     let (mut file, replayed) = log_file::LogFile::open(options, snapshot_end)?;

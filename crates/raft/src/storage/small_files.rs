@@ -11,7 +11,8 @@ use bytes::Bytes;
 use chronik_meta::Image;
 
 use super::{
-    FULL_DISK_PAUSE, HEAD, check_crc, check_head, damaged, head, put_crc, read_file, replace, unreadable,
+    FULL_DISK_PAUSE, HEAD, check_crc, check_head, damaged, head, io_error, put_crc, read_file, replace,
+    unreadable,
 };
 use crate::codec::{Reader, put_log_id, put_snapshot_meta, put_vote};
 use crate::error::StartError;
@@ -24,23 +25,84 @@ const COMMITTED_NAME: &[u8; 8] = b"CHRONCMT";
 const SNAPSHOT: &str = "snapshot";
 const SNAPSHOT_NAME: &[u8; 8] = b"CHRONQSN";
 
-/// Reads the vote. Damage is an error: a voter that forgot its vote might give it twice.
-pub(super) fn read_vote(directory: &Path) -> Result<Option<Vote>, StartError> {
-    let path = directory.join(VOTE);
-    let Some(bytes) = read_file(&path)? else { return Ok(None) };
-    let body = check_head(&path, &bytes, VOTE_NAME)?;
-    let body = check_crc(body).ok_or_else(|| damaged(&path, HEAD, "its CRC is wrong"))?;
-    let mut input = Reader::new(Bytes::copy_from_slice(body));
-    let vote = input.vote().and_then(|vote| input.finish().map(|()| vote));
-    vote.map(Some).map_err(|error| unreadable(&path, HEAD, &error))
+/// The vote's file is made of slots of this size, so that none lies across two sectors of a disk. The first one is the file's head.
+const SLOT: usize = 64;
+const SLOTS: usize = 64;
+
+/// The votes that were given, one slot for each; the last one counts. A vote is written in place and costs one flush that changes neither the
+/// file's size nor its blocks; a full file is replaced.
+#[derive(Default)]
+pub(super) struct VoteFile {
+    file: Option<File>,
+    used: usize,
 }
 
-/// Writes the vote, flushed.
-pub(super) fn write_vote(directory: &Path, vote: &Vote, durable: bool) -> io::Result<()> {
-    let mut bytes = head(VOTE_NAME);
-    put_vote(&mut bytes, vote);
-    put_crc(&mut bytes, HEAD);
-    replace(directory, VOTE, &bytes, durable)
+impl VoteFile {
+    /// Reads the vote. Damage is an error: a voter that forgot its vote might give it twice.
+    pub(super) fn open(directory: &Path) -> Result<(Self, Option<Vote>), StartError> {
+        let path = directory.join(VOTE);
+        let Some(bytes) = read_file(&path)? else { return Ok((Self::default(), None)) };
+        let rest = check_head(&path, &bytes, VOTE_NAME)?;
+        if bytes.len() != SLOT * SLOTS {
+            let problem = format!("it has {} bytes, and should have {}", bytes.len(), SLOT * SLOTS);
+            return Err(damaged(&path, HEAD, problem));
+        }
+        if rest.iter().take(SLOT - HEAD).any(|byte| *byte != 0) {
+            return Err(damaged(&path, HEAD, "there is something behind its head"));
+        }
+        let slots = bytes.chunks_exact(SLOT).enumerate().skip(1);
+        let is_blank = |slot: &[u8]| slot.iter().all(|byte| *byte == 0);
+        let (mut used, mut vote) = (1, None);
+        for (number, slot) in slots {
+            if is_blank(slot) {
+                continue;
+            }
+            if number != used {
+                return Err(damaged(&path, used * SLOT, "a vote is missing in front of another one"));
+            }
+            vote = Some(read_slot(slot).map_err(|problem| damaged(&path, number * SLOT, problem))?);
+            used += 1;
+        }
+        if vote.is_none() {
+            return Err(damaged(&path, SLOT, "no vote is in it"));
+        }
+        let file = File::options().write(true).open(&path).map_err(io_error("open", &path))?;
+        Ok((Self { file: Some(file), used }, vote))
+    }
+
+    /// Writes the vote, flushed.
+    pub(super) fn write(&mut self, directory: &Path, vote: &Vote, durable: bool) -> io::Result<()> {
+        let mut slot = Vec::with_capacity(SLOT);
+        put_vote(&mut slot, vote);
+        slot.resize(SLOT - 4, 0);
+        put_crc(&mut slot, 0);
+        if let Some(file) = self.file.as_ref().filter(|_| self.used < SLOTS) {
+            file.write_all_at(&slot, (self.used * SLOT) as u64)?;
+            if durable {
+                file.sync_data().map_err(|error| io::Error::other(format!("flush failed: {error}")))?;
+            }
+            self.used += 1;
+            return Ok(());
+        }
+        let mut bytes = head(VOTE_NAME);
+        bytes.resize(SLOT, 0);
+        bytes.extend_from_slice(&slot);
+        bytes.resize(SLOT * SLOTS, 0);
+        replace(directory, VOTE, &bytes, durable)?;
+        self.file = Some(File::options().write(true).open(directory.join(VOTE))?);
+        self.used = 2;
+        Ok(())
+    }
+}
+
+fn read_slot(slot: &[u8]) -> Result<Vote, String> {
+    let body = check_crc(slot).ok_or("a vote's CRC is wrong")?;
+    let mut input = Reader::new(Bytes::copy_from_slice(body));
+    let vote = input.vote().map_err(|error| error.to_string())?;
+    if input.rest().iter().any(|byte| *byte != 0) {
+        return Err("there is something behind a vote".to_owned());
+    }
+    Ok(vote)
 }
 
 /// The file that says how far was committed. It is written in place and never flushed for its own sake: it lets a node that was

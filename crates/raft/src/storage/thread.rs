@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::FULL_DISK_PAUSE;
 use super::log_file::LogFile;
-use super::small_files::{self, CommittedFile};
+use super::small_files::{CommittedFile, VoteFile};
 use crate::types::{LogId, TypeConfig, Vote};
 
 /// Something to do.
@@ -43,6 +43,7 @@ pub(super) struct LogThread {
     pub(super) directory: PathBuf,
     pub(super) durable: bool,
     pub(super) log: LogFile,
+    pub(super) vote: VoteFile,
     pub(super) committed: CommittedFile,
     pub(super) bytes: Arc<AtomicU64>,
     pub(super) closing: Arc<AtomicBool>,
@@ -121,8 +122,7 @@ impl LogThread {
                 self.try_purge();
             }
             Job::Vote(vote, done) => {
-                let result =
-                    self.attempt(|this| small_files::write_vote(&this.directory, &vote, this.durable));
+                let result = self.attempt(|this| this.vote.write(&this.directory, &vote, this.durable));
                 answer(done, result);
             }
             Job::Committed(id) => {
