@@ -22,7 +22,7 @@ pub enum FollowerAction {
     TruncateTo(i64),
     /// Throw the log away, start anew at that offset, durably, and subscribe again.
     ResetTo(i64),
-    /// Nothing: batches from the log's end on follow.
+    /// Batches from the log's end on follow. Send what [`Follower::ack`] has to say.
     Stream,
     /// No stream: subscribe again later, or once newer metadata came.
     Refused(SubscriptionRefusal),
@@ -93,6 +93,8 @@ pub struct Follower {
     /// The leader's word, which may be ahead of this log.
     leaders_high_watermark: i64,
     log_end: i64,
+    flushed: i64,
+    /// What the leader knows to be flushed.
     acked: i64,
     leader_log_start: i64,
     state: FollowerState,
@@ -107,6 +109,7 @@ impl Follower {
             epoch,
             leaders_high_watermark: high_watermark,
             log_end,
+            flushed: 0,
             acked: 0,
             leader_log_start: 0,
             state: FollowerState::Idle,
@@ -160,7 +163,8 @@ impl Follower {
         self.log_end = log_end;
         // What was cut off is not committed in this log, even when it grows over that offset again.
         self.leaders_high_watermark = self.leaders_high_watermark.min(log_end);
-        self.acked = flushed_end.min(log_end);
+        self.flushed = flushed_end.min(log_end);
+        self.acked = self.flushed;
         self.state = FollowerState::Subscribing;
         self.stream = Some(stream);
         Subscription {
@@ -240,13 +244,19 @@ impl Follower {
 
     /// The log is flushed up to `end`. What to tell the leader, if that is news and there is a stream.
     pub fn on_flushed(&mut self, end: i64) -> Option<Ack> {
+        self.flushed = self.flushed.max(end.min(self.log_end));
+        self.ack()
+    }
+
+    /// What the leader does not know yet: to be sent. To be asked for also once the stream begins, since a flush may have ended between the
+    /// subscription and its answer.
+    pub fn ack(&mut self) -> Option<Ack> {
         let stream = self.stream.filter(|_| self.state == FollowerState::Streaming)?;
-        let end = end.min(self.log_end);
-        if end <= self.acked {
+        if self.flushed <= self.acked {
             return None;
         }
-        self.acked = end;
-        Some(Ack { epoch: self.epoch, stream, flushed_end: end })
+        self.acked = self.flushed;
+        Some(Ack { epoch: self.epoch, stream, flushed_end: self.flushed })
     }
 
     fn learn(&mut self, high_watermark: i64, log_start: i64) {

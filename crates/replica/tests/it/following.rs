@@ -39,6 +39,17 @@ fn takes_batches_in_order_and_acknowledges_what_is_flushed() {
 }
 
 #[test]
+fn acknowledges_what_was_flushed_while_it_waited_for_the_answer() {
+    let log = Log::new(&[0, 0, 0]);
+    let mut follower = Follower::new(1, 3, 0, 0);
+    follower.subscribe(stream(1), &log, 1);
+    assert_eq!(follower.on_flushed(3), None, "there is no stream yet");
+    follower.on_answer(stream(1), Answer::Stream { high_watermark: 0, log_start: 0 }, &log).unwrap();
+    assert_eq!(follower.ack(), Some(Ack { epoch: 3, stream: stream(1), flushed_end: 3 }));
+    assert_eq!(follower.ack(), None);
+}
+
+#[test]
 fn refuses_another_epoch_and_another_stream() {
     let mut follower = streaming(&Log::new(&[0]));
     for epoch in [2, 4] {
