@@ -34,7 +34,7 @@ use crate::replication::{PeerEar, Replication};
 use crate::sync::{Hold, Share};
 use crate::topics::Topics;
 use crate::waits::Waits;
-use crate::{ConnectionContext, Outcome, api, dispatch};
+use crate::{ConnectionContext, Outcome, api, cluster_metrics, dispatch};
 
 /// A node's broker, shared by all of its connections.
 pub struct Broker {
@@ -271,7 +271,10 @@ impl Broker {
         set(&self.metrics.topics, image.topic_count());
         set(&self.metrics.partitions, image.partition_count());
         set(&self.metrics.fetch_sessions, self.fetch_sessions.len());
-        self.metrics.render(&self.log.stats(), |page| self.groups.render(self, page))
+        self.metrics.render(&self.log.stats(), |page| {
+            self.groups.render(self, page);
+            cluster_metrics::render(self, page);
+        })
     }
 
     /// Why this node doesn't serve, or not everything; `None` when it does.
@@ -401,6 +404,11 @@ impl Broker {
             }
             if !owed {
                 return;
+            }
+            for (partition, offset) in waiting {
+                if partition.high_watermark() < *offset {
+                    partition.ask_followers_to_flush();
+                }
             }
             self.log.request_flush();
             self.log.kick();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chronik_base::{ErrorCode, TopicId};
+use chronik_base::{ErrorCode, NodeId, TopicId};
 use chronik_config::{ConfigChange, ConfigError, Scope, changed, validate_dynamic, validate_topic};
 use chronik_meta::{Command, Configs, Image, topic_name_problem};
 
@@ -18,8 +18,8 @@ const BROKER: i8 = 4;
 pub(crate) enum Resource {
     /// A topic's.
     Topic(TopicId),
-    /// This node's.
-    Node,
+    /// One node's.
+    Node(NodeId),
     /// Those altered for all nodes.
     AllNodes,
 }
@@ -36,10 +36,9 @@ impl Resource {
             },
             BROKER if name.is_empty() => Ok(Resource::AllNodes),
             BROKER => match name.parse::<i32>() {
-                Ok(id) if id == broker.node_id => Ok(Resource::Node),
+                Ok(id) if id == broker.node_id || image.broker(id).is_some() => Ok(Resource::Node(id)),
                 Ok(id) => bad(format!(
-                    "Unexpected broker id, expected {} or empty string, but received {id}",
-                    broker.node_id
+                    "broker {id} is not registered: the registered ones are listed by DescribeCluster"
                 )),
                 Err(_) => bad(format!("Broker id must be an integer, but it is: {name}")),
             },
@@ -52,17 +51,17 @@ impl Resource {
     pub(crate) fn scope(self) -> Scope {
         match self {
             Resource::Topic(_) => Scope::Topic,
-            Resource::Node | Resource::AllNodes => Scope::Node,
+            Resource::Node(_) | Resource::AllNodes => Scope::Node,
         }
     }
 
     /// What is set for it now.
-    pub(crate) fn current(self, broker: &Broker, image: &Image) -> Arc<Configs> {
+    pub(crate) fn current(self, image: &Image) -> Arc<Configs> {
         match self {
             Resource::Topic(id) => {
                 image.topic_by_id(&id).map(|topic| topic.configs.clone()).unwrap_or_default()
             }
-            Resource::Node => image.broker_configs(broker.node_id).cloned().unwrap_or_default(),
+            Resource::Node(id) => image.broker_configs(id).cloned().unwrap_or_default(),
             Resource::AllNodes => image.default_broker_configs().clone(),
         }
     }
@@ -71,7 +70,9 @@ impl Resource {
     pub(crate) fn refusal(self, error: &ConfigError) -> Refusal {
         match self {
             Resource::Topic(_) => Refusal::new(ErrorCode::InvalidConfig, error.to_string()),
-            Resource::Node | Resource::AllNodes => Refusal::new(ErrorCode::InvalidRequest, error.to_string()),
+            Resource::Node(_) | Resource::AllNodes => {
+                Refusal::new(ErrorCode::InvalidRequest, error.to_string())
+            }
         }
     }
 
@@ -82,7 +83,7 @@ impl Resource {
         image: &Image,
         changes: Vec<ConfigChange>,
     ) -> Result<Command, Refusal> {
-        let next = changed(&self.current(broker, image), &changes);
+        let next = changed(&self.current(image), &changes);
         let settings = &broker.dynamic().settings;
         let refuse = |error: ConfigError| self.refusal(&error);
         match self {
@@ -90,17 +91,19 @@ impl Resource {
                 validate_topic(&next, settings).map_err(refuse)?;
                 Ok(Command::AlterTopicConfigs { topic, changes })
             }
-            Resource::Node | Resource::AllNodes => {
+            Resource::Node(_) | Resource::AllNodes => {
                 validate_dynamic(&next).map_err(refuse)?;
-                let own = Resource::Node.current(broker, image);
-                let (cluster, own) = match self {
-                    Resource::Node => (image.default_broker_configs().clone(), Arc::new(next)),
-                    _ => (Arc::new(next), own),
+                let (cluster, own, node) = match self {
+                    Resource::Node(id) => (image.default_broker_configs().clone(), Arc::new(next), Some(id)),
+                    _ => {
+                        let own = Resource::Node(broker.node_id).current(image);
+                        (Arc::new(next), own, None)
+                    }
                 };
-                // A topic without settings of its own takes the node's: those must fit together too.
+                // A topic without settings of its own takes the node's: those must fit together too. What is in the file of another node isn't
+                // known here; this node's stands in for it.
                 let settings = settings.with_dynamic(&cluster, &own);
                 validate_topic(&BTreeMap::new(), &settings).map_err(refuse)?;
-                let node = (self == Resource::Node).then_some(broker.node_id);
                 Ok(Command::AlterBrokerConfigs { broker: node, changes })
             }
         }

@@ -8,6 +8,8 @@ mod assignment;
 mod authorized;
 mod broker;
 mod call;
+mod cluster_metrics;
+mod cluster_status;
 mod compatibility;
 mod completions;
 mod config_resource;

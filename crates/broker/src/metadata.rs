@@ -185,6 +185,7 @@ impl Broker {
                 self.drop_topic(change.id);
                 continue;
             };
+            self.count_isr_changes(&change);
             if change.configs_changed() {
                 self.topics.set_settings(&topic.name, &self.settings_of(topic));
             }

@@ -8,6 +8,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// The broker's metrics and the registry that holds them.
@@ -26,6 +27,12 @@ pub(crate) struct Metrics {
     pub(crate) fetched_bytes: Counter,
     /// Waits for an acknowledgement that took too long, by what they waited for.
     ack_timeouts: Family<Vec<(String, String)>, Counter>,
+    /// Seconds that produce requests with `acks=all` waited for their acknowledgements.
+    pub(crate) ack_wait: Histogram,
+    /// Times that in-sync replicas of a partition led here became fewer.
+    pub(crate) isr_shrinks: Counter,
+    /// Times that they became more.
+    pub(crate) isr_expands: Counter,
     /// Changes of in-sync replicas that this node proposed and that were decided so.
     pub(crate) isr_changes: Counter,
     /// Times that this node became a partition's leader.
@@ -81,6 +88,10 @@ impl Metrics {
         let refused_batches = counter("refused_batches", "Record batches refused at the door");
         let isr_changes =
             counter("isr_changes", "Changes of in-sync replicas that this node proposed as leader");
+        let isr_shrinks =
+            counter("isr_shrinks", "Times that in-sync replicas of a partition led here became fewer");
+        let isr_expands =
+            counter("isr_expands", "Times that in-sync replicas of a partition led here became more");
         let leader_elections =
             counter("leader_elections", "Times that this node became a partition's leader");
         let mut bytes = |name: &str, help: &str| {
@@ -90,6 +101,14 @@ impl Metrics {
         };
         let appended_bytes = bytes("appended", "Bytes of record batches appended");
         let fetched_bytes = bytes("fetched", "Bytes of record batches given to consumers");
+        // From half a millisecond to the 30 s that a wait takes at the most.
+        let ack_wait = Histogram::new(exponential_buckets(0.000_5, 2.0, 17));
+        registry.register_with_unit(
+            "acknowledgement_wait",
+            "How long produce requests with acks=all waited for their acknowledgements",
+            Unit::Seconds,
+            ack_wait.clone(),
+        );
         let log = LogGauges::default();
         for (name, help, gauge) in [
             ("log_journal_written_bytes", "Bytes written to the journal since the start", &log.journal_bytes),
@@ -126,6 +145,9 @@ impl Metrics {
             refused_batches,
             fetched_bytes,
             ack_timeouts,
+            ack_wait,
+            isr_shrinks,
+            isr_expands,
             isr_changes,
             leader_elections,
             log,

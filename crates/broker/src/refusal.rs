@@ -1,7 +1,9 @@
 //! Why a part of an admin request is not done: a code, and words for whoever reads the error.
 
+use std::time::Duration;
+
 use chronik_base::ErrorCode;
-use chronik_meta::{Command, MetaError};
+use chronik_meta::{Command, MetaError, Results};
 use chronik_protocol::Str;
 
 use crate::Broker;
@@ -44,19 +46,38 @@ pub(crate) fn outcome_of<T>(result: &Result<T, Refusal>) -> (i16, Option<Str>) {
 }
 
 impl Broker {
+    /// Commits commands and waits for `timeout_ms` at the longest, where that is above 0. What is not decided by then is answered as timed out, and may
+    /// still be carried out. The quorum has a limit of its own as well.
+    pub(crate) async fn commit_within(&self, commands: Vec<Command>, timeout_ms: i32) -> Results {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        let count = commands.len();
+        let waited_ms = u64::try_from(timeout_ms).unwrap_or(0);
+        let limit = if waited_ms > 0 { Duration::from_millis(waited_ms) } else { Duration::MAX };
+        match tokio::time::timeout(limit, self.metadata.commit(commands)).await {
+            Ok(results) => results,
+            Err(_) => vec![Err(MetaError::TimedOut { waited_ms }); count],
+        }
+    }
+
     /// Commits the commands that were not refused while they were planned; each plan has its outcome, in order.
     pub(crate) async fn commit_planned(
         &self,
         planned: Vec<Result<Command, Refusal>>,
+        timeout_ms: i32,
     ) -> Vec<Result<(), Refusal>> {
         let commands = planned.iter().filter_map(|plan| plan.as_ref().ok()).cloned().collect();
-        let mut results = self.metadata.commit(commands).await.into_iter();
+        let mut results = self.commit_within(commands, timeout_ms).await.into_iter();
         let settled = planned.into_iter().map(|plan| {
             plan.and_then(|_| match results.next() {
-                Some(Err(error)) => Err(error.into()),
-                _ => Ok(()),
+                Some(result) => result.map(|_| ()).map_err(Refusal::from),
+                None => Err(MetaError::Closed.into()),
             })
         });
         settled.collect()
     }
 }
+
+/// The wait of requests that say none: as long as the quorum takes.
+pub(crate) const NO_TIMEOUT: i32 = 0;

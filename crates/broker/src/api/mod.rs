@@ -1,5 +1,6 @@
 //! Every API that is served: one table, and one file for each handler, named by its key.
 
+pub(crate) mod cluster_view;
 pub(crate) mod p00_produce;
 pub(crate) mod p01_fetch;
 pub(crate) mod p02_list_offsets;
@@ -29,9 +30,14 @@ pub(crate) mod p44_incremental_alter_configs;
 pub(crate) mod p45_alter_partition_reassignments;
 pub(crate) mod p46_list_partition_reassignments;
 pub(crate) mod p47_offset_delete;
+pub(crate) mod p55_describe_quorum;
 pub(crate) mod p60_describe_cluster;
 pub(crate) mod p61_describe_producers;
+pub(crate) mod p64_unregister_broker;
 pub(crate) mod p75_describe_topic_partitions;
+pub(crate) mod p80_add_raft_voter;
+pub(crate) mod p81_remove_raft_voter;
+mod voters;
 
 use std::ops::RangeInclusive;
 
@@ -86,9 +92,13 @@ pub(crate) static TABLE: &[Served] = &[
     served(ApiKey::AlterPartitionReassignments, 0..=1, p45_alter_partition_reassignments::handle),
     served(ApiKey::ListPartitionReassignments, 0..=0, p46_list_partition_reassignments::handle),
     served(ApiKey::OffsetDelete, 0..=0, p47_offset_delete::handle),
+    served(ApiKey::DescribeQuorum, 0..=2, p55_describe_quorum::handle),
     served(ApiKey::DescribeCluster, 0..=2, p60_describe_cluster::handle),
     served(ApiKey::DescribeProducers, 0..=0, p61_describe_producers::handle),
+    served(ApiKey::UnregisterBroker, 0..=0, p64_unregister_broker::handle),
     served(ApiKey::DescribeTopicPartitions, 0..=0, p75_describe_topic_partitions::handle),
+    served(ApiKey::AddRaftVoter, 0..=1, p80_add_raft_voter::handle),
+    served(ApiKey::RemoveRaftVoter, 0..=0, p81_remove_raft_voter::handle),
 ];
 
 /// The row of a key.

@@ -2,25 +2,33 @@
 //!
 //! Topics come by name up to version 12 and by id from version 13 on (KIP-516). One v2 batch for each partition; what is
 //! checked of it is in `chronik_records::validate_produce`. `acks=0` is never answered; an error then closes the connection,
-//! as Kafka does. Gaps: transactional batches are refused with `INVALID_TXN_STATE` (transactions are not served yet);
-//! `current_leader` and `node_endpoints` (KIP-951) are left at their defaults.
+//! as Kafka does. With `NOT_LEADER_OR_FOLLOWER` go the leader and its address from version 10 on (KIP-951). Fewer replicas in sync than
+//! `min.insync.replicas` refuse `acks=all` at once with `NOT_ENOUGH_REPLICAS`; where they become fewer while it waits it is
+//! `NOT_ENOUGH_REPLICAS_AFTER_APPEND`. Gap: transactional batches are refused with `INVALID_TXN_STATE` (transactions are not served yet).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chronik_base::ErrorCode;
 use chronik_protocol::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use chronik_protocol::{Decode, DecodeError, Reader, Str};
 use chronik_records::validate_produce;
 
-use crate::Broker;
+use super::cluster_view::{Address, LeaderHints};
 use crate::call::Call;
 use crate::outcome::Outcome;
 use crate::partition::{Acks, AppendTime, Partition};
 use crate::produce_wait::{ProduceShare, ProduceWait, Settled};
+use crate::{Broker, ConnectionContext};
+
+/// From this version on topics come by id.
+const BY_ID_FROM: i16 = 13;
+/// From this version on the answer says who leads instead.
+const LEADERS_FROM: i16 = 10;
 
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = ProduceRequest::decode(reader, call.version)?;
@@ -81,12 +89,20 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     }
     if wait.opened() {
         settle_errors(&mut response, &wait);
+        name_leaders(broker, call.connection, &mut response, call.version);
         return Ok(call.ready(&response));
     }
-    let answerer = call.answerer;
+    let (answerer, version) = (call.answerer, call.version);
+    let (broker, connection) = (broker.clone(), call.connection.clone());
+    // For `acks=all` only: the wait for the leader's own log is not one for an acknowledgement.
+    let began = (acks == Acks::All).then(Instant::now);
     Ok(Outcome::Pending(Box::pin(async move {
         Settled(wait.clone()).await;
+        if let Some(began) = began {
+            broker.metrics.ack_wait.observe(began.elapsed().as_secs_f64());
+        }
         settle_errors(&mut response, &wait);
+        name_leaders(&broker, &connection, &mut response, version);
         answerer.frame(&response)
     })))
 }
@@ -96,7 +112,7 @@ fn find_topic(
     topic: &TopicProduceData,
     version: i16,
 ) -> Result<Arc<crate::topics::Topic>, ErrorCode> {
-    let found = if version >= 13 {
+    let found = if version >= BY_ID_FROM {
         broker.topics.by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)?
     } else {
         broker.topics.by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
@@ -183,4 +199,39 @@ fn settle_errors(response: &mut ProduceResponse, wait: &ProduceWait) {
             *partition = refused(partition.index, error, None);
         }
     }
+}
+
+/// Says who leads the partitions that this node does not.
+fn name_leaders(
+    broker: &Broker,
+    connection: &ConnectionContext,
+    response: &mut ProduceResponse,
+    version: i16,
+) {
+    let misled =
+        |partition: &PartitionProduceResponse| partition.error_code == ErrorCode::NotLeaderOrFollower.code();
+    let all = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    if version < LEADERS_FROM || !all.into_iter().any(misled) {
+        return;
+    }
+    let image = broker.metadata.image();
+    let mut hints = LeaderHints::default();
+    for topic in &mut response.responses {
+        let known =
+            if version >= BY_ID_FROM { image.topic_by_id(&topic.topic_id) } else { image.topic(&topic.name) };
+        let known = known.map(|topic| &**topic);
+        for partition in topic.partition_responses.iter_mut().filter(|partition| misled(partition)) {
+            if let Some((leader_id, leader_epoch)) = hints.leader(&image, known, partition.index) {
+                partition.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            }
+        }
+    }
+    let addresses = hints.addresses(broker, &image, connection).into_iter();
+    let endpoint = |Address { id, host, port, rack, .. }| NodeEndpoint {
+        node_id: id,
+        host: Str::from(host),
+        port,
+        rack: rack.map(Str::from),
+    };
+    response.node_endpoints = addresses.map(endpoint).collect();
 }

@@ -2,8 +2,11 @@
 //!
 //! Incremental sessions (KIP-227) from version 7 on, topics by id from version 13 on (KIP-516), leader epochs are checked
 //! (KIP-320) and a diverging `last_fetched_epoch` is answered with the end of the epoch (KIP-595). The first batch of
-//! the answer is always whole. Gaps: followers of another broker can't replicate through it (a `replica_id` is ignored);
-//! `preferred_read_replica` is always -1, and no transaction is ever aborted.
+//! the answer is always whole. From version 11 on any replica may be read up to the high watermark that it knows; an offset that it does not have
+//! yet is `OFFSET_NOT_AVAILABLE`. A leader sends readers that name their rack to an in-sync replica there (KIP-392,
+//! `replica.selector.class=rack`). Below version 11 only the leader answers. With `NOT_LEADER_OR_FOLLOWER` and `FENCED_LEADER_EPOCH` go the leader and
+//! its address from version 16 on (KIP-951). Gaps: Kafka's own followers can't replicate through it (a `replica_id` is ignored), and no transaction
+//! is ever aborted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,7 @@ use chronik_protocol::{Decode, DecodeError, Reader};
 
 use crate::Broker;
 use crate::call::{Answerer, Call};
-use crate::fetch::{Fetch, Limits};
+use crate::fetch::{self, Fetch, Limits};
 use crate::fetch_session::{FINAL_EPOCH, INITIAL_EPOCH, PartitionRef, Session, TopicRef, Wanted};
 use crate::fetch_wait::{FetchWait, Moved};
 use crate::outcome::{Outcome, Response};
@@ -29,7 +32,12 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
         read_committed: request.isolation_level == 1,
     };
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let fetch = match open(&broker, request, call.version, limits) {
+    let fetching = fetch::Reader {
+        version: call.version,
+        rack: request.rack_id.clone(),
+        connection: call.connection.clone(),
+    };
+    let fetch = match open(&broker, request, fetching, limits) {
         Ok(fetch) => fetch,
         Err(error) => {
             return Ok(call.ready(&FetchResponse { error_code: error.code(), ..FetchResponse::default() }));
@@ -49,15 +57,11 @@ async fn wait(broker: Arc<Broker>, fetch: Fetch, answerer: Answerer, max_wait: D
     tokio::pin!(timeout);
     loop {
         // First watch, then look: what comes in between is seen either way.
-        let unflushed = fetch.watch(&wait);
+        fetch.watch(&wait);
         if let Some(response) = fetch.attempt(false) {
             return answerer.frame(&response);
         }
-        if unflushed {
-            // A consumer at the tail is somebody who waits for a flush.
-            broker.log.request_flush();
-            broker.log.kick();
-        }
+        fetch.ask_for_flush();
         tokio::select! {
             () = Moved(wait.clone()) => {}
             () = &mut timeout => break,
@@ -74,9 +78,10 @@ async fn wait(broker: Arc<Broker>, fetch: Fetch, answerer: Answerer, max_wait: D
 fn open(
     broker: &Arc<Broker>,
     request: FetchRequest,
-    version: i16,
+    reader: fetch::Reader,
     limits: Limits,
 ) -> Result<Fetch, ErrorCode> {
+    let version = reader.version;
     let by_id = version >= 13;
     let now = broker.clock.monotonic_ms();
     let wanted = request.topics.into_iter().flat_map(|topic| {
@@ -114,7 +119,7 @@ fn open(
                 None
             };
         let (id, session) = opened.unwrap_or_else(|| (0, Arc::new(std::sync::Mutex::new(session))));
-        return Ok(Fetch::new(broker, session, id, false, limits));
+        return Ok(Fetch::new(broker, reader, session, id, false, limits));
     }
     let session = sessions.resume(request.session_id, request.session_epoch, by_id, now)?;
     {
@@ -128,7 +133,7 @@ fn open(
                 .map(move |partition| PartitionRef { topic: reference.clone(), partition })
         }));
     }
-    Ok(Fetch::new(broker, session, request.session_id, true, limits))
+    Ok(Fetch::new(broker, reader, session, request.session_id, true, limits))
 }
 
 fn topic_ref(by_id: bool, name: chronik_protocol::Str, id: Uuid) -> TopicRef {

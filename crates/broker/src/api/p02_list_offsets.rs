@@ -3,6 +3,8 @@
 //! "Latest" is the high watermark (the last stable offset with `read_committed`). Records that only wait for their flush
 //! are flushed first, so that what was acknowledged with `acks=1` a moment ago is counted. Special timestamps: -1 latest,
 //! -2 earliest, -3 largest timestamp (KIP-734), -4 earliest local (the earliest: nothing is tiered), -5 latest tiered (none).
+//! Only the leader answers. While a new one has not heard yet how far its followers are, "latest" and times after what it knows are
+//! `OFFSET_NOT_AVAILABLE`, and `LEADER_NOT_AVAILABLE` below version 5 (KIP-207).
 //! Gap: -6 (earliest pending upload, for tiered storage) is refused with `UNSUPPORTED_VERSION`.
 
 use std::sync::Arc;
@@ -21,14 +23,17 @@ use crate::call::Call;
 use crate::outcome::Outcome;
 use crate::partition::Partition;
 
+/// From this version on there is `OFFSET_NOT_AVAILABLE`.
+const NOT_AVAILABLE_FROM: i16 = 5;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
-/// How long a flush may hold up the answer. One that takes longer leaves the offset where the last one put it.
-const FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// How long flushes, here and on the followers, may hold up the answer. What takes longer leaves the offset where it is.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = ListOffsetsRequest::decode(reader, call.version)?;
@@ -106,23 +111,30 @@ fn look_up(
     if !error.is_ok() {
         return Err(error);
     }
+    let latest = partition.latest().map_err(|error| match error {
+        ErrorCode::OffsetNotAvailable if version < NOT_AVAILABLE_FROM => ErrorCode::LeaderNotAvailable,
+        error => error,
+    });
     let end = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
     let at = |offset| TimestampAndOffset { timestamp: -1, offset, leader_epoch: partition.leader_epoch() };
     let nothing = TimestampAndOffset { timestamp: -1, offset: -1, leader_epoch: -1 };
-    let below_end =
-        |place: Option<TimestampAndOffset>| place.filter(|place| place.offset < end).unwrap_or(nothing);
+    // What is not found below the end may lie between that and where the last leader had it.
+    let below_end = |place: Option<TimestampAndOffset>| match place.filter(|place| place.offset < end) {
+        Some(place) => Ok(place),
+        None => latest.map(|_| nothing),
+    };
     let failed = |error: chronik_log::LogError| {
         tracing::warn!(topic = %partition.topic, partition = partition.index, "a look-up by time failed: {error}");
         ErrorCode::KafkaStorageError
     };
     match wanted.timestamp {
-        LATEST => Ok(at(end)),
+        LATEST => latest.map(|_| at(end)),
         EARLIEST => Ok(at(partition.log.log_start_offset())),
         EARLIEST_LOCAL if version >= 8 => Ok(at(partition.log.log_start_offset())),
         LATEST_TIERED if version >= 9 => Ok(nothing),
-        MAX_TIMESTAMP if version >= 7 => Ok(below_end(partition.log.max_timestamp().map_err(failed)?)),
+        MAX_TIMESTAMP if version >= 7 => below_end(partition.log.max_timestamp().map_err(failed)?),
         timestamp if timestamp >= 0 => {
-            Ok(below_end(partition.log.offset_for_timestamp(timestamp).map_err(failed)?))
+            below_end(partition.log.offset_for_timestamp(timestamp).map_err(failed)?)
         }
         _ => Err(ErrorCode::UnsupportedVersion),
     }

@@ -2,19 +2,22 @@
 //!
 //! All topics with a null list (an empty one in version 0), by name, or by id from version 10 on. A missing topic is
 //! created where both the request and `auto.create.topics.enable` allow it, and is answered as it then is: clients need
-//! not ask twice. Authorized operations are never computed (no ACLs yet) and stay at the protocol's "not asked" value, but
-//! where the client asks for them it is told that everything is allowed, as Kafka without an authorizer does.
+//! not ask twice. Brokers are those that are not fenced. A partition without a leader that clients can be sent to has leader -1 and
+//! `LEADER_NOT_AVAILABLE`; replicas on fenced brokers are offline. Version 0, which has no place for these, leaves them out and says
+//! `REPLICA_NOT_AVAILABLE`. The controller is the metadata leader where it is known; in fact every node takes every request. Where the client asks
+//! for authorized operations it is told that everything is allowed, as Kafka without an authorizer does (no ACLs yet).
 
 use std::sync::Arc;
 
-use chronik_base::{ErrorCode, Uuid};
-use chronik_meta::Image;
+use chronik_base::{ErrorCode, NodeId, Uuid};
+use chronik_meta::{Image, Partition, Topic};
 use chronik_protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use chronik_protocol::{Decode, DecodeError, Reader, Str};
 
+use super::cluster_view::{Address, controller_id, is_alive, offline_replicas};
 use crate::Broker;
 use crate::authorized::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
 use crate::call::Call;
@@ -27,14 +30,21 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     if call.version == 0 && request.topics.as_ref().is_some_and(Vec::is_empty) {
         request.topics = None;
     }
-    let (broker, connection) = (call.broker.clone(), call.connection.clone());
-    let missing = missing(&broker, &request, call.version);
-    if missing.is_empty() {
-        return Ok(call.ready(&answer(&broker, &connection, &request)));
+    let (broker, connection, version) = (call.broker.clone(), call.connection.clone(), call.version);
+    let (internal, missing): (Vec<Str>, Vec<Str>) =
+        missing(&broker, &request, version).into_iter().partition(|name| is_internal(name));
+    if internal.is_empty() && missing.is_empty() {
+        return Ok(call.ready(&answer(&broker, &connection, &request, version)));
     }
     Ok(call.spawn(async move {
-        broker.create_missing_topics(missing).await;
-        answer(&broker, &connection, &request)
+        if !internal.is_empty() {
+            // What goes wrong is in the log, and the topic is answered as missing.
+            let _ = broker.groups.create_topic(&broker).await;
+        }
+        if !missing.is_empty() {
+            broker.create_missing_topics(missing).await;
+        }
+        answer(&broker, &connection, &request, version)
     }))
 }
 
@@ -49,26 +59,34 @@ fn missing(broker: &Arc<Broker>, request: &MetadataRequest, version: i16) -> Vec
     topics.filter(|name| image.topic(name).is_none()).cloned().collect()
 }
 
-fn answer(broker: &Broker, connection: &ConnectionContext, request: &MetadataRequest) -> MetadataResponse {
+/// What the entries of topics depend on.
+struct View<'a> {
+    image: &'a Image,
+    version: i16,
+    operations: i32,
+}
+
+fn answer(
+    broker: &Broker,
+    connection: &ConnectionContext,
+    request: &MetadataRequest,
+    version: i16,
+) -> MetadataResponse {
     let image = broker.metadata.image();
     let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { i32::MIN };
+    let view = View { image: &image, version, operations };
     let topics = match &request.topics {
-        None => image.topics().map(|topic| found(topic, operations)).collect(),
-        Some(wanted) => wanted.iter().map(|topic| one(&image, topic, operations)).collect(),
+        None => image.topics().map(|topic| view.found(topic)).collect(),
+        Some(wanted) => wanted.iter().map(|topic| view.one(topic)).collect(),
     };
-    let brokers = image.brokers().map(|other| {
-        let (host, port) = broker.address_of(other, connection);
-        MetadataResponseBroker {
-            node_id: other.id,
-            host: Str::from(host),
-            port: i32::from(port),
-            rack: other.rack.clone().map(Str::from),
-        }
+    let brokers = image.brokers().filter(|other| !other.fenced).map(|other| {
+        let Address { id, host, port, rack, .. } = Address::new(broker, other, connection);
+        MetadataResponseBroker { node_id: id, host: Str::from(host), port, rack: rack.map(Str::from) }
     });
     MetadataResponse {
         brokers: brokers.collect(),
         cluster_id: Some(Str::from(image.cluster_id().to_string())),
-        controller_id: broker.node_id,
+        controller_id: controller_id(broker, &image),
         topics,
         cluster_authorized_operations: if request.include_cluster_authorized_operations {
             CLUSTER_OPERATIONS
@@ -79,46 +97,102 @@ fn answer(broker: &Broker, connection: &ConnectionContext, request: &MetadataReq
     }
 }
 
-fn one(image: &Image, wanted: &MetadataRequestTopic, operations: i32) -> MetadataResponseTopic {
-    let by_id = !wanted.topic_id.is_zero();
-    let topic = match &wanted.name {
-        _ if by_id => image.topic_by_id(&wanted.topic_id),
-        Some(name) => image.topic(name),
-        None => None,
-    };
-    let error = match (&topic, &wanted.name) {
-        (Some(topic), _) => return found(topic, operations),
-        (None, _) if by_id => ErrorCode::UnknownTopicId,
-        (None, Some(name)) if chronik_meta::topic_name_problem(name).is_some() => {
-            ErrorCode::InvalidTopicException
+impl View<'_> {
+    fn one(&self, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+        let by_id = !wanted.topic_id.is_zero();
+        let topic = match &wanted.name {
+            _ if by_id => self.image.topic_by_id(&wanted.topic_id),
+            Some(name) => self.image.topic(name),
+            None => None,
+        };
+        let error = match (&topic, &wanted.name) {
+            (Some(topic), _) => return self.found(topic),
+            (None, _) if by_id => ErrorCode::UnknownTopicId,
+            (None, Some(name)) if chronik_meta::topic_name_problem(name).is_some() => {
+                ErrorCode::InvalidTopicException
+            }
+            (None, _) => ErrorCode::UnknownTopicOrPartition,
+        };
+        MetadataResponseTopic {
+            error_code: error.code(),
+            // By id, the name stays null; by name, versions before 12 can't carry a null.
+            name: if by_id { None } else { Some(wanted.name.clone().unwrap_or_default()) },
+            topic_id: if by_id { wanted.topic_id } else { Uuid::ZERO },
+            ..MetadataResponseTopic::default()
         }
-        (None, _) => ErrorCode::UnknownTopicOrPartition,
-    };
-    MetadataResponseTopic {
-        error_code: error.code(),
-        // By id, the name stays null; by name, versions before 12 can't carry a null.
-        name: if by_id { None } else { Some(wanted.name.clone().unwrap_or_default()) },
-        topic_id: if by_id { wanted.topic_id } else { Uuid::ZERO },
-        ..MetadataResponseTopic::default()
+    }
+
+    fn found(&self, topic: &Topic) -> MetadataResponseTopic {
+        MetadataResponseTopic {
+            error_code: 0,
+            name: Some(Str::from(&*topic.name)),
+            topic_id: topic.id,
+            is_internal: is_internal(&topic.name),
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|(index, partition)| self.partition(index, partition))
+                .collect(),
+            topic_authorized_operations: self.operations,
+        }
+    }
+
+    fn partition(&self, index: i32, partition: &Partition) -> MetadataResponsePartition {
+        let shown = |nodes: &[NodeId]| -> Vec<NodeId> {
+            let nodes = nodes.iter().copied();
+            nodes.filter(|id| self.version > 0 || is_alive(self.image, *id)).collect()
+        };
+        let (replica_nodes, isr_nodes) = (shown(&partition.replicas), shown(&partition.isr));
+        let is_led = is_alive(self.image, partition.leader);
+        let error = if !is_led {
+            ErrorCode::LeaderNotAvailable
+        } else if replica_nodes.len() < partition.replicas.len() || isr_nodes.len() < partition.isr.len() {
+            ErrorCode::ReplicaNotAvailable
+        } else {
+            ErrorCode::None
+        };
+        MetadataResponsePartition {
+            error_code: error.code(),
+            partition_index: index,
+            leader_id: if is_led { partition.leader } else { -1 },
+            leader_epoch: partition.leader_epoch,
+            replica_nodes,
+            isr_nodes,
+            offline_replicas: offline_replicas(self.image, partition),
+        }
     }
 }
 
-fn found(topic: &chronik_meta::Topic, operations: i32) -> MetadataResponseTopic {
-    let partitions = topic.partitions.iter().map(|(index, partition)| MetadataResponsePartition {
-        error_code: if partition.leader < 0 { ErrorCode::LeaderNotAvailable.code() } else { 0 },
-        partition_index: index,
-        leader_id: partition.leader,
-        leader_epoch: partition.leader_epoch,
-        replica_nodes: partition.replicas.to_vec(),
-        isr_nodes: partition.isr.to_vec(),
-        offline_replicas: Vec::new(),
-    });
-    MetadataResponseTopic {
-        error_code: 0,
-        name: Some(Str::from(&*topic.name)),
-        topic_id: topic.id,
-        is_internal: is_internal(&topic.name),
-        partitions: partitions.collect(),
-        topic_authorized_operations: operations,
+#[cfg(test)]
+mod tests {
+    use super::super::cluster_view::tests::image;
+    use super::*;
+
+    fn partition(image: &Image, version: i16) -> MetadataResponsePartition {
+        View { image, version, operations: 0 }.found(image.topic("t").unwrap()).partitions.remove(0)
+    }
+
+    #[test]
+    fn replicas_that_are_away_are_offline_and_old_clients_do_not_see_them() {
+        let image = image(3, &[1]);
+        let shown = partition(&image, 12);
+        assert_eq!((shown.error_code, shown.leader_id, shown.leader_epoch), (0, 2, 1));
+        assert_eq!(
+            (shown.replica_nodes, shown.isr_nodes, shown.offline_replicas),
+            (vec![1, 2, 3], vec![2, 3], vec![1])
+        );
+        let old = partition(&image, 0);
+        assert_eq!(old.error_code, ErrorCode::ReplicaNotAvailable.code());
+        assert_eq!((old.leader_id, old.replica_nodes), (2, vec![2, 3]));
+    }
+
+    #[test]
+    fn without_a_leader_there_is_an_error_and_none_is_named() {
+        let image = image(2, &[2, 1]);
+        for version in [0, 1, 13] {
+            let shown = partition(&image, version);
+            assert_eq!((shown.error_code, shown.leader_id), (ErrorCode::LeaderNotAvailable.code(), -1));
+        }
+        assert_eq!(partition(&image, 1).isr_nodes, [1]);
     }
 }

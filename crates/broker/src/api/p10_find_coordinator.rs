@@ -1,6 +1,7 @@
 //! FindCoordinator (10), versions 0 to 6: which node coordinates a group; any number of groups from version 4 on (KIP-699).
 //!
-//! The first request for a group creates the offsets topic. Gaps: transactions and share groups are not served yet. A
+//! It is the leader of the partition of the offsets topic that the group belongs to, as any node knows it. Without a leader that clients can be sent to:
+//! `COORDINATOR_NOT_AVAILABLE`. The first request for a group creates the offsets topic. Gaps: transactions and share groups are not served yet. A
 //! transaction's coordinator is refused with `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, the one code that every client takes as final
 //! (others make librdkafka ask for ever); any other kind with `INVALID_REQUEST`.
 
@@ -102,7 +103,10 @@ fn find(
 fn leader(broker: &Broker, connection: &ConnectionContext, group: &str) -> Option<(i32, String, u16)> {
     let partition = broker.groups.partition_of(broker, group)?;
     let image = broker.metadata.image();
-    let leader = image.partition(OFFSETS_TOPIC, partition)?.leader;
-    let (host, port) = broker.address_of(image.broker(leader)?, connection);
-    Some((leader, host, port))
+    let leader = image.broker(image.partition(OFFSETS_TOPIC, partition)?.leader)?;
+    if leader.fenced {
+        return None;
+    }
+    let (host, port) = broker.address_of(leader, connection);
+    Some((leader.id, host, port))
 }

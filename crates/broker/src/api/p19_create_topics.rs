@@ -2,11 +2,12 @@
 //!
 //! -1 partitions or replicas stand for `num.partitions` and `default.replication.factor` (KIP-464). All topics of a request share a
 //! flush, and each has its own outcome. Checks and messages are Kafka's; `validate_only` stops after them. The answer has the
-//! settings in force (KIP-525) and the topic's id. Gap: the timeout is not looked at, as there is nobody to wait for.
+//! settings in force (KIP-525) and the topic's id. What the metadata quorum has not decided by the request's timeout is `REQUEST_TIMED_OUT`, and
+//! may still be carried out; a timeout of 0 is none. When it is answered, this node knows the topic, and leads what it is to lead of it; others learn of it.
 
 use std::collections::BTreeMap;
 
-use chronik_base::{ErrorCode, NodeId, Uuid};
+use chronik_base::{ErrorCode, NodeId, Timestamp, TopicId, Uuid};
 use chronik_config::{describe_topic, validate_topic};
 use chronik_meta::{Assignments, Command, Configs, Image, topic_name_problem};
 use chronik_protocol::messages::create_topics::{
@@ -29,13 +30,21 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let request = CreateTopicsRequest::decode(reader, call.version)?;
     let broker = call.broker.clone();
     let planned = plan_all(&broker, &request);
+    let timeout_ms = request.timeout_ms;
     if request.validate_only || planned.iter().all(|(_, plan)| plan.is_err()) {
-        let topics =
-            planned.into_iter().map(|(name, plan)| answer(&broker, name, plan, Uuid::ZERO)).collect();
+        let image = broker.metadata.image();
+        let topics = planned.into_iter().map(|(name, plan)| {
+            let checked = plan.and_then(|plan| {
+                image.check(&plan.command(&name, random::uuid(), broker.clock.wall_ms()))?;
+                Ok(plan)
+            });
+            answer(&broker, name, checked, Uuid::ZERO)
+        });
+        let topics = topics.collect();
         return Ok(call.ready(&CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }));
     }
     Ok(call.spawn(async move {
-        let topics = create(&broker, planned).await;
+        let topics = create(&broker, planned, timeout_ms).await;
         CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
     }))
 }
@@ -44,6 +53,13 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
 struct Plan {
     assignments: Assignments,
     configs: Configs,
+}
+
+impl Plan {
+    fn command(&self, name: &str, id: TopicId, created: Timestamp) -> Command {
+        let (assignments, configs) = (self.assignments.clone(), self.configs.clone());
+        Command::CreateTopic { name: name.to_owned(), id, created, assignments, configs }
+    }
 }
 
 type Planned = Vec<(Str, Result<Plan, Refusal>)>;
@@ -149,7 +165,7 @@ fn manual(topic: &CreatableTopic) -> Result<Assignments, Refusal> {
     Ok(by_index.into_values().cloned().collect())
 }
 
-async fn create(broker: &Broker, planned: Planned) -> Vec<CreatableTopicResult> {
+async fn create(broker: &Broker, planned: Planned, timeout_ms: i32) -> Vec<CreatableTopicResult> {
     let created = broker.clock.wall_ms();
     let mut commands = Vec::new();
     let mut ids = Vec::new();
@@ -157,16 +173,10 @@ async fn create(broker: &Broker, planned: Planned) -> Vec<CreatableTopicResult> 
         if let Ok(plan) = plan {
             let id = random::uuid();
             ids.push(id);
-            commands.push(Command::CreateTopic {
-                name: name.to_string(),
-                id,
-                created,
-                assignments: plan.assignments.clone(),
-                configs: plan.configs.clone(),
-            });
+            commands.push(plan.command(name, id, created));
         }
     }
-    let mut done = ids.into_iter().zip(broker.metadata.commit(commands).await);
+    let mut done = ids.into_iter().zip(broker.commit_within(commands, timeout_ms).await);
     let outcomes = planned.into_iter().map(|(name, plan)| match plan {
         Err(refusal) => answer(broker, name, Err(refusal), Uuid::ZERO),
         Ok(plan) => match done.next() {

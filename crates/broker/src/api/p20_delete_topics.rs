@@ -1,8 +1,8 @@
 //! DeleteTopics (20), versions 1 to 6: by name, or by id from version 6 on (KIP-516).
 //!
 //! All topics of a request share a flush, and each has its own outcome. When it is answered, the topic is gone from the metadata and its logs
-//! are gone from the node. `delete.topic.enable=false` refuses all. Unlike in Kafka, the topic of committed offsets can't be deleted. Gap: the
-//! timeout is not looked at.
+//! are gone from the node. `delete.topic.enable=false` refuses all. Unlike in Kafka, the topic of committed offsets can't be deleted. What the
+//! metadata quorum has not decided by the request's timeout is `REQUEST_TIMED_OUT`, and may still be carried out; a timeout of 0 is none.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,7 @@ use crate::topics::is_internal;
 
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = DeleteTopicsRequest::decode(reader, call.version)?;
+    let timeout_ms = request.timeout_ms;
     let wanted = if call.version >= 6 {
         request.topics
     } else {
@@ -38,7 +39,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
         return Ok(call.ready(&answer(found)));
     }
     Ok(call.spawn(async move {
-        let mut results = broker.metadata.commit(commands).await.into_iter();
+        let mut results = broker.commit_within(commands, timeout_ms).await.into_iter();
         let settled = found.into_iter().map(|mut found| {
             if found.outcome.is_ok()
                 && let Some(Err(error)) = results.next()

@@ -2,7 +2,8 @@
 //!
 //! Offset -1 stands for the high watermark. Records that only wait for their flush are flushed first, so that what was acknowledged with
 //! `acks=1` a moment ago can be deleted. Above the high watermark: `OFFSET_OUT_OF_RANGE`. Topics that are only compacted refuse with
-//! `POLICY_VIOLATION`, internal ones with `INVALID_TOPIC_EXCEPTION`, as in Kafka.
+//! `POLICY_VIOLATION`, internal ones with `INVALID_TOPIC_EXCEPTION`, as in Kafka. Only the leader answers; followers hear of it right after, and are not
+//! waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ fn answer(broker: &Broker, request: &DeleteRecordsRequest) -> DeleteRecordsRespo
             let outcome = match partition {
                 Err(error) => Err(error),
                 Ok(_) if is_internal(&topic.name) => Err(ErrorCode::InvalidTopicException),
-                Ok(partition) => delete(partition, wanted),
+                Ok(partition) => delete(broker, partition, wanted),
             };
             DeleteRecordsPartitionResult {
                 partition_index: wanted.partition_index,
@@ -84,7 +85,11 @@ fn answer(broker: &Broker, request: &DeleteRecordsRequest) -> DeleteRecordsRespo
     DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
 }
 
-fn delete(partition: &Arc<Partition>, wanted: &DeleteRecordsPartition) -> Result<i64, ErrorCode> {
+fn delete(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+    wanted: &DeleteRecordsPartition,
+) -> Result<i64, ErrorCode> {
     let cleanup = partition.settings().log_options.cleanup;
     if cleanup.compact && !cleanup.delete {
         return Err(ErrorCode::PolicyViolation);
@@ -94,9 +99,11 @@ fn delete(partition: &Arc<Partition>, wanted: &DeleteRecordsPartition) -> Result
     if !(0..=end).contains(&before) {
         return Err(ErrorCode::OffsetOutOfRange);
     }
-    partition.log.delete_records(before).map_err(|error: AppendError| {
+    let start = partition.log.delete_records(before).map_err(|error: AppendError| {
         let (topic, index) = (&partition.topic, partition.index);
         tracing::warn!(%topic, partition = index, "records were not deleted: {error}");
         error.error_code()
-    })
+    })?;
+    broker.replication.marks_moved(partition);
+    Ok(start)
 }

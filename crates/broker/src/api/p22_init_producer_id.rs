@@ -1,7 +1,8 @@
 //! InitProducerId (22), versions 0 to 5: an id for an idempotent producer (KIP-98).
 //!
 //! Always a new id with epoch 0, also for a producer that names one that it has (KIP-360): as in Kafka, only transactional ids
-//! keep theirs. Gap: a transactional id is refused with `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, which every client takes as
+//! keep theirs. Ids come from the metadata in blocks; while no new block can be had, the answer is `COORDINATOR_LOAD_IN_PROGRESS`, as in Kafka: clients ask
+//! again. Gap: a transactional id is refused with `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, which every client takes as
 //! final; transactions are not served yet.
 
 use chronik_base::ErrorCode;
@@ -27,7 +28,12 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
             Ok(producer_id) => {
                 InitProducerIdResponse { producer_id, producer_epoch: 0, ..InitProducerIdResponse::default() }
             }
-            Err(error) => refused(error),
+            Err(error) => refused(match error {
+                ErrorCode::RequestTimedOut | ErrorCode::NotController | ErrorCode::BrokerNotAvailable => {
+                    ErrorCode::CoordinatorLoadInProgress
+                }
+                error => error,
+            }),
         }
     }))
 }

@@ -1,10 +1,12 @@
 //! DescribeConfigs (32), versions 1 to 4: the settings of topics and of this node, with their sources and synonyms (KIP-226, KIP-569).
 //!
-//! A broker resource without a name has what was altered for all nodes. A list of names, if it is not empty, picks settings. Gaps: broker
+//! A broker resource without a name has what was altered for all nodes; another node's has to be asked of that node, as in Kafka, because only it knows
+//! its file. A list of names, if it is not empty, picks settings. Gaps: broker
 //! loggers, client metrics and groups have no settings here and are refused with `INVALID_REQUEST`.
 
 use std::collections::BTreeSet;
 
+use chronik_base::ErrorCode;
 use chronik_config::{Described, describe_cluster_defaults, describe_node, describe_topic};
 use chronik_meta::Image;
 use chronik_protocol::messages::describe_configs::{
@@ -55,11 +57,16 @@ fn describe(
     wanted: &DescribeConfigsResource,
 ) -> Result<Vec<Described>, Refusal> {
     let resource = Resource::find(broker, image, wanted.resource_type, &wanted.resource_name)?;
-    let current = resource.current(broker, image);
+    let current = resource.current(image);
     let settings = &broker.dynamic().settings;
     Ok(match resource {
         Resource::Topic(_) => describe_topic(&current, settings),
-        Resource::Node => describe_node(settings),
+        Resource::Node(id) if id == broker.node_id => describe_node(settings),
+        Resource::Node(id) => {
+            let own = broker.node_id;
+            let message = format!("Unexpected broker id, expected {own} or empty string, but received {id}");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
         Resource::AllNodes => describe_cluster_defaults(&current),
     })
 }

@@ -1,7 +1,7 @@
 //! AlterConfigs (33), versions 0 to 2: replaces all settings of a topic, or all that were altered of a node.
 //!
 //! What the request does not name goes back to its default; IncrementalAlterConfigs is what clients should use. All resources
-//! share a flush, and each has its own outcome. Gaps: as for DescribeConfigs.
+//! share a flush, and each has its own outcome. Settings of any broker can be altered at any node. Gaps: as for DescribeConfigs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::Broker;
 use crate::call::Call;
 use crate::config_resource::Resource;
 use crate::outcome::Outcome;
-use crate::refusal::{Refusal, outcome_of};
+use crate::refusal::{NO_TIMEOUT, Refusal, outcome_of};
 
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = AlterConfigsRequest::decode(reader, call.version)?;
@@ -37,7 +37,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
         return Ok(call.ready(&answer(&request, settled)));
     }
     Ok(call.spawn(async move {
-        let settled = broker.commit_planned(planned).await;
+        let settled = broker.commit_planned(planned, NO_TIMEOUT).await;
         answer(&request, settled.into_iter())
     }))
 }
@@ -45,7 +45,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
 fn plan(broker: &Broker, image: &Image, wanted: &AlterConfigsResource) -> Result<Command, Refusal> {
     let resource = Resource::find(broker, image, wanted.resource_type, &wanted.resource_name)?;
     let mut changes: BTreeMap<String, Option<String>> =
-        resource.current(broker, image).keys().map(|name| (name.clone(), None)).collect();
+        resource.current(image).keys().map(|name| (name.clone(), None)).collect();
     for config in &wanted.configs {
         let Some(value) = &config.value else {
             let message = format!("Null value not supported for config: {}", config.name);

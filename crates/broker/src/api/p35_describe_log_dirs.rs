@@ -1,7 +1,7 @@
 //! DescribeLogDirs (35), versions 1 to 5: how large the partitions are, and the disk they are on (KIP-113, KIP-827).
 //!
-//! A node has one directory. Partitions that it does not hold are left out, as in Kafka. The directory is never cordoned (KIP-1066), and
-//! there are no future replicas.
+//! A node has one directory, and tells of the replicas that it holds, whether it leads them or not; others are left out, as in Kafka. A replica's lag is
+//! how far its log ends before the high watermark that it knows. The directory is never cordoned (KIP-1066), and there are no future replicas.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn entry(partition: &Partition) -> DescribeLogDirsPartition {
     DescribeLogDirsPartition {
         partition_index: partition.index,
         partition_size: i64::try_from(partition.log.size()).unwrap_or(i64::MAX),
-        offset_lag: 0,
+        offset_lag: partition.high_watermark().saturating_sub(partition.log.log_end_offset()).max(0),
         is_future_key: false,
     }
 }

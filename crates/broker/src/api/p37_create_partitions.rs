@@ -2,7 +2,8 @@
 //!
 //! `count` is the number that there are to be. With assignments there must be one for each new partition, with as many replicas as
 //! the topic's first partition has. Checks and messages are Kafka's; `validate_only` stops after them. The topic of committed offsets keeps
-//! its number: a group's partition follows from it. Gap: the timeout is not looked at.
+//! its number: a group's partition follows from it. What the metadata quorum has not decided by the request's timeout is `REQUEST_TIMED_OUT`, and may still
+//! be carried out; a timeout of 0 is none.
 
 use std::collections::BTreeMap;
 
@@ -25,11 +26,12 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let planned =
         plan_all(&broker.metadata.image(), &request, broker.dynamic().config.max_partitions_per_node);
     let (names, plans): (Vec<Str>, Vec<Result<Command, Refusal>>) = planned.into_iter().unzip();
+    let timeout_ms = request.timeout_ms;
     if request.validate_only || plans.iter().all(Result::is_err) {
         return Ok(call.ready(&answer(names, plans.into_iter().map(|plan| plan.map(|_| ())).collect())));
     }
     Ok(call.spawn(async move {
-        let outcomes = broker.commit_planned(plans).await;
+        let outcomes = broker.commit_planned(plans, timeout_ms).await;
         answer(names, outcomes)
     }))
 }

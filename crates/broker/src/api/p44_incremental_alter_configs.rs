@@ -1,7 +1,8 @@
 //! IncrementalAlterConfigs (44), versions 0 to 1: sets, removes, or changes settings of topics and nodes one by one (KIP-339).
 //!
 //! SET, DELETE, and for lists APPEND and SUBTRACT, which begin with what is in force. A resource or one of its settings that is
-//! named twice is refused. All resources share a flush, and each has its own outcome. Gaps: as for DescribeConfigs.
+//! named twice is refused. All resources share a flush, and each has its own outcome. Settings of any broker can be altered at any
+//! node. Gaps: as for DescribeConfigs.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,7 @@ use crate::Broker;
 use crate::call::Call;
 use crate::config_resource::Resource;
 use crate::outcome::Outcome;
-use crate::refusal::{Refusal, outcome_of};
+use crate::refusal::{NO_TIMEOUT, Refusal, outcome_of};
 
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let request = IncrementalAlterConfigsRequest::decode(reader, call.version)?;
@@ -38,14 +39,14 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
         return Ok(call.ready(&answer(&request, settled)));
     }
     Ok(call.spawn(async move {
-        let settled = broker.commit_planned(planned).await;
+        let settled = broker.commit_planned(planned, NO_TIMEOUT).await;
         answer(&request, settled.into_iter())
     }))
 }
 
 fn plan(broker: &Broker, image: &Image, wanted: &AlterConfigsResource) -> Result<Command, Refusal> {
     let resource = Resource::find(broker, image, wanted.resource_type, &wanted.resource_name)?;
-    let current = resource.current(broker, image);
+    let current = resource.current(image);
     let settings = &broker.dynamic().settings;
     let mut seen = BTreeSet::new();
     let mut changes = Vec::with_capacity(wanted.configs.len());

@@ -1,6 +1,7 @@
 //! ListPartitionReassignments (46), version 0: the partitions that are on their way to other brokers (KIP-455).
 //!
-//! What the metadata says; a lone node has none.
+//! As the metadata of this node has it; any node answers. Topics and partitions that there are not, or that do not move, are left out, as in Kafka.
+//! The replicas are those before and after the move.
 
 use chronik_meta::{Partition, Topic};
 use chronik_protocol::messages::list_partition_reassignments::{

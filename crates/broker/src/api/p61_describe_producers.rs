@@ -1,6 +1,6 @@
 //! DescribeProducers (61), version 0: the idempotent producers that a partition remembers (KIP-664).
 //!
-//! Transactions are not served yet, so none has one open.
+//! Only the leader answers. Transactions are not served yet, so none has one open.
 
 use std::collections::BTreeSet;
 
@@ -28,14 +28,24 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
 }
 
 fn one(broker: &Broker, topic: &str, index: i32) -> PartitionResponse {
-    let Some(partition) = broker.topics.partition(topic, index) else {
-        let refusal = Refusal::unknown_topic();
-        return PartitionResponse {
-            partition_index: index,
-            error_code: refusal.code.code(),
-            error_message: refusal.text(),
-            ..PartitionResponse::default()
-        };
+    let found = broker.topics.by_name(topic);
+    let found = found.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition).and_then(|topic| topic.led(index));
+    let partition = match found {
+        Ok(partition) => partition,
+        Err(error) => {
+            let refusal = match error {
+                ErrorCode::NotLeaderOrFollower => {
+                    Refusal::new(error, "This node does not lead the partition.")
+                }
+                _ => Refusal::unknown_topic(),
+            };
+            return PartitionResponse {
+                partition_index: index,
+                error_code: refusal.code.code(),
+                error_message: refusal.text(),
+                ..PartitionResponse::default()
+            };
+        }
     };
     let producers = partition.log.producers().into_iter().map(|producer| ProducerState {
         producer_id: producer.producer_id,

@@ -2,7 +2,8 @@
 //!
 //! Topics in the order of their names, all of them if none is named. A piece has as many partitions as the client allows, 2000 at the most;
 //! where it ends, a cursor says where the next one begins. A named topic that is missing is answered with an error and counts as one
-//! partition. The last known eligible leaders are always empty.
+//! partition. Leaders and offline replicas are as in Metadata. Eligible leaders are those outside of the ISR; the last known ones are always
+//! empty: an ISR that loses its last member keeps it.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,7 @@ use chronik_protocol::messages::describe_topic_partitions::{
 };
 use chronik_protocol::{Decode, DecodeError, Reader, Str};
 
+use super::cluster_view::{is_alive, offline_replicas};
 use crate::authorized::TOPIC_OPERATIONS;
 use crate::call::Call;
 use crate::outcome::Outcome;
@@ -43,6 +45,7 @@ fn answer(image: &Image, request: &DescribeTopicPartitionsRequest) -> DescribeTo
         None => ("", 0),
     };
     let mut piece = Piece {
+        image,
         from,
         from_partition,
         left: request.response_partition_limit.clamp(1, PIECE_MAX),
@@ -61,6 +64,7 @@ fn answer(image: &Image, request: &DescribeTopicPartitionsRequest) -> DescribeTo
 
 /// The answer as it grows.
 struct Piece<'a> {
+    image: &'a Image,
     from: &'a str,
     from_partition: i32,
     left: i32,
@@ -82,7 +86,8 @@ impl Piece<'_> {
         };
         let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         let end = count.min(first.saturating_add(self.left));
-        let partitions = (first..end).filter_map(|index| Some(entry(index, topic.partitions.get(index)?)));
+        let partitions =
+            (first..end).filter_map(|index| Some(entry(self.image, index, topic.partitions.get(index)?)));
         let partitions: Vec<_> = partitions.collect();
         self.left -= end.saturating_sub(first).max(0);
         self.topics.push(DescribeTopicPartitionsResponseTopic {
@@ -109,17 +114,18 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
     }
 }
 
-fn entry(index: i32, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
+fn entry(image: &Image, index: i32, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
+    let is_led = is_alive(image, partition.leader);
     DescribeTopicPartitionsResponsePartition {
-        error_code: if partition.leader < 0 { ErrorCode::LeaderNotAvailable.code() } else { 0 },
+        error_code: if is_led { 0 } else { ErrorCode::LeaderNotAvailable.code() },
         partition_index: index,
-        leader_id: partition.leader,
+        leader_id: if is_led { partition.leader } else { -1 },
         leader_epoch: partition.leader_epoch,
         replica_nodes: partition.replicas.to_vec(),
         isr_nodes: partition.isr.to_vec(),
         eligible_leader_replicas: Some(partition.eligible_leaders.to_vec()),
         last_known_elr: Some(Vec::new()),
-        offline_replicas: Vec::new(),
+        offline_replicas: offline_replicas(image, partition),
     }
 }
 
@@ -179,5 +185,21 @@ mod tests {
         );
         assert_eq!(walk(&["c", "a"], 3), [vec![ok("a", 3)], vec![ok("c", 3)], vec![ok("c", 1)]]);
         assert_eq!(walk(&["x", "b"], 1), [vec![ok("b", 1)], vec![("x".to_owned(), 3, 0)]]);
+    }
+
+    #[test]
+    fn eligible_and_offline_replicas_are_told() {
+        let mut image = super::super::cluster_view::tests::image(3, &[]);
+        let id = image.topic("t").unwrap().id;
+        let two = vec![("min.insync.replicas".to_owned(), Some("2".to_owned()))];
+        image.apply(&Command::AlterTopicConfigs { topic: id, changes: two });
+        for broker in [2, 3] {
+            let epoch = image.broker(broker).unwrap().epoch;
+            image.apply(&Command::FenceBroker { id: broker, epoch });
+        }
+        let request = DescribeTopicPartitionsRequest::default();
+        let entry = answer(&image, &request).topics.remove(0).partitions.remove(0);
+        assert_eq!((entry.error_code, entry.leader_id, entry.isr_nodes), (0, 1, vec![1]));
+        assert_eq!((entry.eligible_leader_replicas, entry.offline_replicas), (Some(vec![3]), vec![2, 3]));
     }
 }

@@ -22,6 +22,7 @@ use chronik_log::PartitionKey;
 use chronik_peer::{Handler, InboundLink, PeerEvent, PeerInfo};
 
 use crate::Broker;
+use crate::api::p55_describe_quorum;
 use crate::partition::Partition;
 use crate::sync::{Hold, Share};
 use feed::Feed;
@@ -153,6 +154,9 @@ impl Handler for PeerEar {
     fn call(&self, from: &PeerInfo, kind: u8, payload: Bytes) -> BoxFuture<Result<Bytes, String>> {
         match self.broker() {
             Some(broker) if kind < wire::SUBSCRIBE => broker.metadata.handle(from.node(), kind, payload),
+            Some(broker) if kind == p55_describe_quorum::ASK_LEADER => {
+                Box::pin(std::future::ready(p55_describe_quorum::answer_node(&broker, payload)))
+            }
             Some(_) => Box::pin(std::future::ready(Err(format!("calls of kind {kind} are not known here")))),
             None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
         }
