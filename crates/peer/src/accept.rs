@@ -17,6 +17,7 @@ use crate::inbound::InboundLink;
 use crate::link::{Link, Role};
 use crate::peers::Inner;
 use crate::reader::{FrameReader, ReadError};
+use crate::socket_options;
 
 /// How long a connection that was refused stays open, so that the refusal arrives: 1 s.
 const LINGER: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ impl TurnAway {
 /// Serves a connection whose first bytes, `read`, are those of a peer, to its end.
 pub(crate) async fn serve(peers: Arc<Inner>, mut socket: TcpStream, read: Bytes) {
     let Ok(address) = socket.peer_addr() else { return };
-    let _ = socket.set_nodelay(true);
+    socket_options::set(&socket);
     let mut reader = FrameReader::new(GREETING_BYTES_MAX, &read);
     drop(read);
     let greeting = match greeting(&peers, &mut socket, &mut reader).await {

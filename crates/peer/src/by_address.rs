@@ -23,15 +23,16 @@ impl Addresses {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open link to `address`, or a new one.
+    /// A new link to `address`, or the open one unless it must be `fresh`.
     pub(crate) async fn link(
         &self,
         peers: &Arc<Inner>,
         address: &str,
+        fresh: bool,
     ) -> Result<Arc<LinkShared>, AddressCallError> {
         let slot = self.lock().entry(address.to_owned()).or_default().clone();
         let mut place = slot.lock().await;
-        if let Some(link) = place.as_ref().filter(|link| link.is_open()) {
+        if let Some(link) = place.as_ref().filter(|link| !fresh && link.is_open()) {
             return Ok(link.clone());
         }
         *place = None;

@@ -14,6 +14,7 @@ use crate::frame::{FrameError, FrameType, GREETING_BYTES_MAX, HEADER_BYTES, PAYL
 use crate::hello::{Greeting, Hello, Refusal, RefusalCode};
 use crate::out_frame::Outgoing;
 use crate::reader::{FrameReader, ReadError};
+use crate::socket_options;
 
 /// Bytes of a foreign answer that are shown.
 const SHOWN_BYTES: usize = 16;
@@ -38,8 +39,7 @@ pub(crate) struct Dialled {
 /// Connects to `address` and greets. `me` says who expects whom.
 pub(crate) async fn dial(address: &str, me: &Greeting, times: DialTimes) -> Result<Dialled, DialError> {
     let (mut socket, peer) = connect(address, times.connect).await?;
-    // Somebody waits for each small frame; a failure to set this costs only time.
-    let _ = socket.set_nodelay(true);
+    socket_options::set(&socket);
     let mut reader = FrameReader::new(GREETING_BYTES_MAX, &[]);
     let greeted = timeout(times.greeting, greet(&mut socket, &mut reader, address, me)).await;
     let hello = greeted.unwrap_or_else(|_| {

@@ -28,6 +28,7 @@ mod out_frame;
 mod output;
 mod peers;
 mod reader;
+mod socket_options;
 mod status;
 mod target;
 

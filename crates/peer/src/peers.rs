@@ -250,30 +250,42 @@ impl Peers {
         timeout: Duration,
     ) -> Result<(Bytes, Hello), AddressCallError> {
         let deadline = Instant::now() + timeout;
-        let link = self.link_at(address, timeout).await?;
+        let link = match self.known_link(address) {
+            Some(link) => link,
+            None => self.link_at(address, timeout, false).await?,
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         let answer = link.call(kind, payload, left).await?;
         Ok((answer, link.peer.hello.clone()))
     }
 
-    /// Asks whoever listens at `address` (`HOST:PORT`) who it is.
+    /// Asks whoever listens at `address` (`HOST:PORT`) who it is now, on a new connection. Calls that follow soon use that one.
     ///
     /// # Errors
     /// See [`AddressCallError`].
     pub async fn hello_at(&self, address: &str, timeout: Duration) -> Result<Hello, AddressCallError> {
-        Ok(self.link_at(address, timeout).await?.peer.hello.clone())
+        Ok(self.link_at(address, timeout, true).await?.peer.hello.clone())
     }
 
-    async fn link_at(&self, address: &str, timeout: Duration) -> Result<Arc<LinkShared>, AddressCallError> {
+    /// The link to a node that is dialled at this address anyway.
+    fn known_link(&self, address: &str) -> Option<Arc<LinkShared>> {
+        let target = lock(&self.inner.targets).values().find(|target| target.address() == address).cloned();
+        target?.open_link()
+    }
+
+    async fn link_at(
+        &self,
+        address: &str,
+        timeout: Duration,
+        fresh: bool,
+    ) -> Result<Arc<LinkShared>, AddressCallError> {
         let inner = &self.inner;
-        let known = lock(&inner.targets).values().find(|target| target.address() == address).cloned();
-        if let Some(link) = known.and_then(|target| target.open_link()) {
-            return Ok(link);
-        }
-        tokio::time::timeout(timeout, inner.addresses.link(inner, address)).await.unwrap_or_else(|_| {
-            let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            Err(AddressCallError::TimedOut { address: address.to_owned(), waited_ms })
-        })
+        tokio::time::timeout(timeout, inner.addresses.link(inner, address, fresh)).await.unwrap_or_else(
+            |_| {
+                let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                Err(AddressCallError::TimedOut { address: address.to_owned(), waited_ms })
+            },
+        )
     }
 
     /// The nodes that this node dials, by id, with the links that they dial to this node.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chronik_base::{BoxFuture, Chunk, NodeId, Uuid};
 use chronik_peer::{Handler, Hello, InboundLink, PeerEvent, PeerInfo, PeerSettings, Peers, PeersOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -205,4 +206,66 @@ pub fn chunk(bytes: &[u8]) -> Vec<Chunk> {
 
 pub async fn raw_connection(node: &Node) -> TcpStream {
     TcpStream::connect(&node.address).await.unwrap()
+}
+
+/// Types of frames, as `docs/peer-protocol.md` numbers them.
+pub const HELLO: u8 = 1;
+pub const REFUSED: u8 = 2;
+pub const HEARTBEAT: u8 = 3;
+pub const CALL: u8 = 4;
+pub const ANSWER: u8 = 5;
+pub const CALL_REFUSED: u8 = 6;
+pub const MESSAGE: u8 = 7;
+
+/// A frame's bytes, made by the page and not by the crate.
+pub fn raw_frame(frame_type: u8, kind: u8, request: u64, payload: &[u8]) -> Vec<u8> {
+    raw_header(frame_type, kind, request, payload.len() as u32, payload)
+        .into_iter()
+        .chain(payload.to_vec())
+        .collect()
+}
+
+/// A header that claims `length` and checks `checked`.
+pub fn raw_header(frame_type: u8, kind: u8, request: u64, length: u32, checked: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0xC7, b'C', b'H', b'K', 1, frame_type, kind, 0];
+    bytes.extend(request.to_be_bytes());
+    bytes.extend(length.to_be_bytes());
+    bytes.extend((checked.len() as u32).to_be_bytes());
+    bytes.extend(crc32c::crc32c(checked).to_be_bytes());
+    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+    bytes
+}
+
+/// The greeting of a node that dials.
+pub fn raw_greeting(hello: &Hello, expected: NodeId, dial: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for id in [hello.cluster_id, hello.incarnation, hello.directory] {
+        bytes.extend(id.0);
+    }
+    bytes.extend(hello.node_id.to_be_bytes());
+    bytes.extend([u8::from(hello.has_metadata), hello.version.len() as u8]);
+    bytes.extend(hello.version.as_bytes());
+    bytes.extend(expected.to_be_bytes());
+    bytes.extend(dial.to_be_bytes());
+    raw_frame(HELLO, 0, 0, &bytes)
+}
+
+/// The next frame's type, kind, request id and payload; `None` at the end of the stream.
+pub async fn read_raw(socket: &mut TcpStream) -> Option<(u8, u8, u64, Vec<u8>)> {
+    let mut header = [0; 32];
+    socket.read_exact(&mut header).await.ok()?;
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let mut payload = vec![0; number(16) as usize];
+    socket.read_exact(&mut payload).await.ok()?;
+    assert_eq!(crc32c::crc32c(&payload[..number(20) as usize]), number(24));
+    Some((header[5], header[6], (u64::from(number(8)) << 32) | u64::from(number(12)), payload))
+}
+
+/// A connection to `node` of someone who greets as `hello`, after both have greeted.
+pub async fn raw_peer(node: &Node, hello: &Hello, dial: u64) -> TcpStream {
+    let mut socket = raw_connection(node).await;
+    socket.write_all(&raw_greeting(hello, node.peers.hello().node_id, dial)).await.unwrap();
+    let answer = soon("the greeting", read_raw(&mut socket)).await.unwrap();
+    assert_eq!(answer.0, HELLO);
+    socket
 }
