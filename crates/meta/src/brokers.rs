@@ -105,7 +105,11 @@ impl Image {
     fn fence_partitions(&mut self, id: NodeId, wiped: bool) {
         self.change_partitions(
             |_| true,
-            |partition| partition.replicas.contains(&id),
+            |partition| {
+                let eligible = partition.eligible_leaders.contains(&id);
+                let in_sync = partition.isr.contains(&id);
+                if wiped { in_sync || eligible } else { in_sync && partition.leader != -1 }
+            },
             |rules, partition, tally| rules.fence(partition, id, wiped, tally),
         );
     }

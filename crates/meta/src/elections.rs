@@ -100,9 +100,9 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// `broker` is fenced now; with `wiped` its copy is gone, too.
+    /// `broker` is fenced now; with `wiped` its copy is gone, too, and it is not among those that hold everything.
     pub(crate) fn fence(&self, partition: &mut Partition, broker: NodeId, wiped: bool, tally: &mut Tally) {
-        if wiped && partition.replicas.contains(&broker) {
+        if wiped {
             let without = |list: &[NodeId]| list.iter().copied().filter(|id| *id != broker).collect();
             partition.isr = without(&partition.isr);
             partition.eligible_leaders = without(&partition.eligible_leaders);
@@ -153,10 +153,10 @@ impl<'a> Rules<'a> {
 
     /// Ends a reassignment whose target is in sync and has somebody to lead. To be called at the end of each change.
     fn finish_reassignment(&self, partition: &mut Partition, tally: &mut Tally) {
-        let target: Vec<NodeId> = partition.target().collect();
         if !partition.is_reassigned() || partition.leader == -1 {
             return;
         }
+        let target: Vec<NodeId> = partition.target().collect();
         if target.is_empty() || target.iter().any(|id| !partition.isr.contains(id)) {
             return;
         }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chronik_base::Uuid;
 use chronik_meta::{AlterPartition, Command, Image, MetaStore, StoreOptions};
@@ -15,6 +15,25 @@ fn id(number: u64) -> Uuid {
     let mut bytes = [0x40; 16];
     bytes[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
     Uuid(bytes)
+}
+
+/// Time that passed, and of that what this thread ran: on a busy machine only the second says anything.
+struct Stopwatch(Instant, Duration);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now(), ran())
+    }
+
+    fn read(&self) -> String {
+        format!("{:.1?} ({:.1?} of CPU)", self.0.elapsed(), ran() - self.1)
+    }
+}
+
+/// What this thread ran so far.
+fn ran() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0))
 }
 
 fn megabytes_resident() -> u64 {
@@ -35,7 +54,7 @@ fn a_million_partitions() {
         store.commit(&[command])[0].clone().unwrap();
     }
     let before = megabytes_resident();
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     for chunk in 0..TOPICS / 1000 {
         let commands: Vec<Command> = (chunk * 1000..(chunk + 1) * 1000)
             .map(|number| Command::CreateTopic {
@@ -48,10 +67,10 @@ fn a_million_partitions() {
             .collect();
         assert!(store.commit(&commands).iter().all(Result::is_ok));
     }
-    println!("created {TOPICS} topics of {PARTITIONS} partitions in {:?}", begun.elapsed());
+    println!("created {TOPICS} topics of {PARTITIONS} partitions in {}", begun.read());
     println!("resident: {} MiB more", megabytes_resident() - before);
 
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     for number in 0..1000 {
         let held = store.image().clone();
         let proposal = AlterPartition {
@@ -65,21 +84,18 @@ fn a_million_partitions() {
         store.commit(&[Command::AlterPartition(proposal)])[0].clone().unwrap();
         assert_ne!(held.offset(), store.image().offset());
     }
-    println!(
-        "1000 changes, one commit each with a reader that holds the image before: {:?}",
-        begun.elapsed()
-    );
+    println!("1000 changes, one commit each with a reader that holds the image before: {}", begun.read());
 
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let image = store.image().clone();
     drop(MetaStore::open(directory.path(), StoreOptions::default()).unwrap());
-    println!("loaded from the log in {:?}", begun.elapsed());
-    let begun = Instant::now();
+    println!("loaded from the log in {}", begun.read());
+    let begun = Stopwatch::start();
     store.snapshot().unwrap();
-    println!("snapshot written in {:?}", begun.elapsed());
-    let begun = Instant::now();
+    println!("snapshot written in {}", begun.read());
+    let begun = Stopwatch::start();
     let (loaded, _) = MetaStore::open(directory.path(), StoreOptions::default()).unwrap();
-    println!("loaded from the snapshot in {:?}", begun.elapsed());
+    println!("loaded from the snapshot in {}", begun.read());
     assert_eq!(**loaded.image(), *image);
 }
 
@@ -133,14 +149,14 @@ fn a_broker_dies_and_comes_back() {
             // A reader holds the image before, as it does while a node follows.
             let before = image.clone();
             image.check(&command).unwrap();
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             image.apply(&command);
-            let applied = begun.elapsed();
-            let begun = Instant::now();
+            let applied = begun.read();
+            let begun = Stopwatch::start();
             let changes = Image::changed_partitions(&before, &image);
             let changed: usize = changes.iter().map(|change| change.partitions.len()).sum();
             let name = format!("{command:?}").split(' ').next().unwrap_or_default().to_owned();
-            println!("  {name}: {applied:?}, {changed} partitions changed, found in {:?}", begun.elapsed());
+            println!("  {name}: {applied}, {changed} partitions changed, found in {}", begun.read());
         }
     }
 }
