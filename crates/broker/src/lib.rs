@@ -25,6 +25,7 @@ mod outcome;
 mod partition;
 mod produce_wait;
 mod producer_ids;
+mod promote;
 mod random;
 mod rate_limit;
 mod refusal;

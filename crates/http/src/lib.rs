@@ -1,13 +1,18 @@
-//! The HTTP routes of a node: health, metrics, and an index of them.
+//! The HTTP routes of a node: health, metrics, what it knows of its cluster, and an index of them.
 //!
 //! | route | answer |
 //! |---|---|
 //! | `GET /health/live` | 200 while the process runs |
 //! | `GET /health/ready` | 200 while every request can be served, else 503 and why not |
 //! | `GET /metrics` | every metric, as Prometheus text |
+//! | `GET /v1/cluster/status` | what the node knows of the cluster, and what is wrong with it |
+//! | `GET /v1/cluster/lag` | how far followers of what it leads are behind; `topic=NAME`, `all=true`, `limit=N` |
+//! | `POST /v1/cluster/promote` | the node goes on as the only voter, or says what that would do; 409 where it can't |
 //! | `GET /` | what is served here, as JSON |
 //!
-//! Whatever else is asked for is answered with 404 and JSON that points to `/`.
+//! Answers are JSON, in the shapes of `chronik-status`. Whatever else is asked for is answered with 404 and JSON that points to `/`.
+
+mod cluster;
 
 use std::sync::Arc;
 
@@ -16,11 +21,12 @@ pub use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use chronik_broker::Broker;
+use axum::routing::{get, post};
+use chronik_base::BoxFuture;
+use chronik_status::{ClusterStatus, LagReport, PromoteAnswer, PromoteRequest, Refusal};
 use serde::Serialize;
 
-/// The largest body of a request, in bytes. No route takes one yet.
+/// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// What Prometheus expects of its text format.
@@ -33,23 +39,22 @@ pub trait NodeStatus: Send + Sync + 'static {
 
     /// Every metric, as Prometheus text.
     fn metrics(&self) -> String;
-}
 
-impl NodeStatus for Broker {
-    fn not_ready(&self) -> Option<String> {
-        Broker::not_ready(self)
-    }
+    /// What the node knows of its cluster.
+    fn cluster_status(&self) -> ClusterStatus;
 
-    fn metrics(&self) -> String {
-        self.render_metrics()
-    }
+    /// How far the followers of what the node leads are behind, of one topic or of all: partitions with a lag, or `all`, `limit` of them at the most.
+    fn lag(&self, topic: Option<&str>, all: bool, limit: usize) -> LagReport;
+
+    /// Makes the node the only voter, or says what that would do.
+    fn promote(&self, request: PromoteRequest) -> BoxFuture<Result<PromoteAnswer, Refusal>>;
 }
 
 #[derive(Serialize)]
 struct Index {
     name: &'static str,
     version: &'static str,
-    routes: [&'static str; 3],
+    routes: [&'static str; 6],
 }
 
 #[derive(Serialize)]
@@ -59,12 +64,6 @@ struct Health {
     reason: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Problem {
-    error: &'static str,
-    see: &'static str,
-}
-
 /// The routes over `node`.
 pub fn router(node: Arc<dyn NodeStatus>) -> Router {
     Router::new()
@@ -72,6 +71,9 @@ pub fn router(node: Arc<dyn NodeStatus>) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/v1/cluster/status", get(cluster::status))
+        .route("/v1/cluster/lag", get(cluster::lag))
+        .route("/v1/cluster/promote", post(cluster::promote))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -82,7 +84,14 @@ async fn index() -> Json<Index> {
     Json(Index {
         name: "chronik",
         version: env!("CARGO_PKG_VERSION"),
-        routes: ["/health/live", "/health/ready", "/metrics"],
+        routes: [
+            "/health/live",
+            "/health/ready",
+            "/metrics",
+            "/v1/cluster/status",
+            "/v1/cluster/lag",
+            "/v1/cluster/promote",
+        ],
     })
 }
 
@@ -104,57 +113,18 @@ async fn metrics(State(node): State<Arc<dyn NodeStatus>>) -> Response {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], node.metrics()).into_response()
 }
 
+/// An answer that says what is wrong, and where to look.
+fn refused(status: StatusCode, error: impl Into<String>, see: impl Into<String>) -> Response {
+    (status, Json(Refusal { error: error.into(), see: see.into() })).into_response()
+}
+
 async fn not_found() -> Response {
-    let problem = Problem { error: "there is nothing at this path", see: "/" };
-    (StatusCode::NOT_FOUND, Json(problem)).into_response()
+    refused(StatusCode::NOT_FOUND, "there is nothing at this path", "/")
 }
 
 async fn method_not_allowed() -> Response {
-    let problem = Problem { error: "this path takes GET only", see: "/" };
-    (StatusCode::METHOD_NOT_ALLOWED, Json(problem)).into_response()
+    refused(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", "/")
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::body::{Body, to_bytes};
-    use axum::http::Request;
-    use tower_service::Service;
-
-    use super::*;
-
-    struct Fake(Option<&'static str>);
-
-    impl NodeStatus for Fake {
-        fn not_ready(&self) -> Option<String> {
-            self.0.map(str::to_owned)
-        }
-
-        fn metrics(&self) -> String {
-            "# EOF\n".to_owned()
-        }
-    }
-
-    async fn ask(node: Fake, method: &str, path: &str) -> (u16, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = router(Arc::new(node)).call(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn health_says_why_not() {
-        assert_eq!(ask(Fake(None), "GET", "/health/ready").await, (200, r#"{"status":"ready"}"#.to_owned()));
-        let (status, body) = ask(Fake(Some("the disk is full")), "GET", "/health/ready").await;
-        assert_eq!((status, body.as_str()), (503, r#"{"status":"not ready","reason":"the disk is full"}"#));
-        assert_eq!(ask(Fake(Some("the disk is full")), "GET", "/health/live").await.0, 200);
-    }
-
-    #[tokio::test]
-    async fn other_requests_are_answered_with_json() {
-        assert_eq!(ask(Fake(None), "GET", "/metrics").await, (200, "# EOF\n".to_owned()));
-        assert!(ask(Fake(None), "GET", "/").await.1.contains("/metrics"));
-        assert_eq!(ask(Fake(None), "GET", "/nothing").await.0, 404);
-        assert_eq!(ask(Fake(None), "POST", "/metrics").await.0, 405);
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
-//! What HTTP shows of the node: the broker's state and metrics, and those of the connections.
+//! What HTTP shows of the node: what the broker knows of itself and of the cluster, its metrics, and those of the connections.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
+use chronik_base::BoxFuture;
 use chronik_broker::Broker;
 use chronik_http::NodeStatus;
+use chronik_status::{ClusterStatus, LagReport, PromoteAnswer, PromoteRequest, Refusal};
 
 use crate::gate::Gate;
 use crate::registry::Registry;
@@ -35,6 +37,25 @@ impl NodeStatus for Status {
             ("chronik_queued_request_bytes_max", "The limit, queued.max.request.bytes.", self.gate.limit()),
         ];
         with_gauges(self.broker.render_metrics(), &gauges)
+    }
+
+    fn cluster_status(&self) -> ClusterStatus {
+        self.broker.cluster_status()
+    }
+
+    fn lag(&self, topic: Option<&str>, all: bool, limit: usize) -> LagReport {
+        self.broker.lag_report(topic, all, limit)
+    }
+
+    fn promote(&self, request: PromoteRequest) -> BoxFuture<Result<PromoteAnswer, Refusal>> {
+        let broker = self.broker.clone();
+        // What was begun is carried out, whether or not the connection lasts.
+        let work = tokio::spawn(async move { broker.promote(request).await });
+        Box::pin(async move {
+            work.await.unwrap_or_else(|error| {
+                Err(Refusal { error: error.to_string(), see: "the log of this node".to_owned() })
+            })
+        })
     }
 }
 
