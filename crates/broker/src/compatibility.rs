@@ -87,5 +87,9 @@ const DEPARTURES: &str = "\
 | settings of a node that are not known | refused by AlterConfigs | a setting that nobody reads is a mistake |
 | too many partitions | `POLICY_VIOLATION`, naming `max.partitions.per.node` | Kafka has no such limit |
 | LeaveGroup | answered before the emptied group is in the log | nothing is lost by it: the members are gone either way |
+| requests for the controller | every node takes them and passes them on to the metadata leader | no client has to find the right node |
+| DescribeQuorum | any node answers; offsets count the entries of the metadata quorum's log, with one voter its commands | the log is not a topic |
+| UnregisterBroker | a broker that still holds partitions is refused | they would be lost sight of; move them first |
+| DeleteRecords | followers hear of it right after, and are not waited for | their copies are cut all the same |
 | produce to `__consumer_offsets` | refused with `INVALID_TOPIC_EXCEPTION`, whoever asks | a record there is read as a commit |
 ";

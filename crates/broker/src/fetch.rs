@@ -10,7 +10,7 @@ use chronik_protocol::Str;
 use chronik_protocol::messages::fetch::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use chronik_replica::FollowerLag;
+use chronik_replica::{FollowerLag, MemberState};
 
 use crate::api::cluster_view::{Address, LeaderHints, is_alive};
 use crate::fetch_session::{PartitionRef, Session, Told, TopicRef, Wanted};
@@ -309,9 +309,11 @@ fn near(image: &Image, partition: &Partition, rack: &str) -> Vec<NodeId> {
     followers.filter(|id| is_alive(image, *id) && here(id)).collect()
 }
 
-/// The one of `near` that has flushed most, if that is at least up to `fetch_offset`.
+/// The one of `near` that has flushed most, if it is connected and has flushed at least up to `fetch_offset`.
 fn furthest(lag: &[FollowerLag], near: &[NodeId], fetch_offset: i64) -> Option<NodeId> {
-    let able = lag.iter().filter(|one| near.contains(&one.node) && one.flushed_end >= fetch_offset);
+    let is_up = |one: &FollowerLag| matches!(one.state, MemberState::CatchingUp | MemberState::CaughtUp);
+    let able =
+        lag.iter().filter(|one| near.contains(&one.node) && is_up(one) && one.flushed_end >= fetch_offset);
     able.max_by_key(|one| (one.flushed_end, std::cmp::Reverse(one.behind_ms))).map(|one| one.node)
 }
 
@@ -341,7 +343,6 @@ fn failed(index: i32, error: ErrorCode, log_start_offset: i64) -> PartitionData 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chronik_replica::MemberState;
 
     #[test]
     fn the_near_replica_that_has_most_is_preferred() {
@@ -360,5 +361,7 @@ mod tests {
         assert_eq!(furthest(&all, &[3, 4], 91), None);
         assert_eq!(furthest(&all, &[2, 3], 91), Some(2));
         assert_eq!(furthest(&all, &[], 0), None);
+        let gone = [FollowerLag { state: MemberState::Disconnected, ..lag(2, 100, 0) }];
+        assert_eq!(furthest(&gone, &[2], 0), None);
     }
 }
