@@ -174,6 +174,17 @@ async fn main() -> Result<()> {
     bulk("256 KiB from memory, with checksums of their own", &link, &counter, time, one(&memory), 0).await;
     bulk("4 KiB from memory", &link, &counter, time, one(&memory.slice(..4096)), 0).await;
     bulk("100 bytes from memory", &link, &counter, time, one(&memory.slice(..100)), 0).await;
+    link.set_source(Arc::new(Endless { chunks: one(&memory), checked_bytes: 0 }));
+    let (began, mut waits) = (Instant::now(), Vec::new());
+    while began.elapsed() < time {
+        let asked = Instant::now();
+        dialler.call(2, 1, Bytes::from_static(&[7; 64]), Duration::from_secs(10)).await?;
+        waits.push(asked.elapsed());
+    }
+    waits.sort_unstable();
+    let at = |share: usize| waits.get((waits.len() - 1) * share / 1000).copied().unwrap_or_default();
+    println!("calls beside endless bulk: {:?} (p50), {:?} (p99)", at(500), at(990));
+    link.set_source(Arc::new(Nothing));
     let mut file = tempfile::tempfile()?;
     file.write_all(&memory)?;
     let range = FileRange { file: Arc::new(file), position: 0, length: memory.len() as u64 - 50 };

@@ -180,7 +180,7 @@ async fn answers_go_before_bulk() {
         given: AtomicUsize::new(0),
     }));
     until("bulk", || !a.recorder.replies.lock().unwrap().is_empty()).await;
-    for i in 0..200u32 {
+    for i in 0..50u32 {
         let payload = Bytes::copy_from_slice(&i.to_be_bytes());
         assert_eq!(a.peers.call(2, ECHO, payload.clone(), SOON).await, Ok(payload));
         a.recorder.replies.lock().unwrap().clear();
