@@ -23,6 +23,9 @@ use crate::status::Leadership;
 use crate::storage::{LogShared, LogStore, SnapshotFile};
 use crate::types::{Metrics, Raft, Snapshot, SnapshotImage, SnapshotMeta, Vote, count, node_id};
 
+/// Closing the files is waited for no longer than this: a flush may hang on a broken disk.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the parts of a running node share.
 pub(crate) struct Core {
     pub(crate) me: u64,
@@ -96,12 +99,16 @@ impl Core {
         }
     }
 
-    /// Ends the library and the log's thread.
+    /// Ends the library and the log's thread, and waits until the files are closed.
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!("the metadata quorum ended by a failure: {error}");
         }
         self.log_store.stop();
+        let began = Instant::now();
+        while !self.snapshots.is_closed() && began.elapsed() < CLOSE_TIMEOUT {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub(crate) fn election(&self) -> MutexGuard<'_, Election> {

@@ -215,20 +215,22 @@ impl RaftNode {
         }
     }
 
-    /// Gives up leading: writes are refused and signs of life end, so that another node is elected when the lease is over. The library can't
-    /// hand leadership to a chosen node. Comes back when another one leads, or after twice the longest election timeout.
-    pub async fn step_down(&self) {
+    /// Gives up leading: writes are refused and signs of life end, so that another node is elected when the lease is over (the library can't hand
+    /// leadership to a chosen node). True when this node leads no more; false if nobody took over within three of the longest election timeouts:
+    /// it leads again then, since a quorum with a tired leader is better than one without.
+    pub async fn step_down(&self) -> bool {
         let core = self.core();
         if core.metrics().current_leader != Some(core.me) {
-            return;
+            return true;
         }
         core.resigning.store(true, Ordering::Relaxed);
         let mut watch = self.watch();
         let elected = watch.wait_for(|known| known.leader.is_some_and(|leader| raft_id(leader) != core.me));
-        if tokio::time::timeout(core.timing.election_max * 2, elected).await.is_err() {
-            // Nobody took over; a quorum with a tired leader is better than one without.
+        let took_over = tokio::time::timeout(core.timing.election_max * 3, elected).await.is_ok();
+        if !took_over {
             core.resigning.store(false, Ordering::Relaxed);
         }
+        took_over
     }
 
     /// Ends this node's part: tasks, threads and files. Writes under way are answered with an error.

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use chronik_meta::Image;
-use common::{Cluster, addresses, eventually, files, ids, large};
+use common::{Cluster, addresses, files, ids, large};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_are_killed_and_start_again() {
@@ -163,11 +163,7 @@ async fn a_standalone_nodes_image_becomes_the_start_of_a_cluster() {
     cluster.nodes[&1].initialize(addresses([1, 2, 3])).await.expect("goes on");
     cluster.start(3).await;
     cluster.start(2).await;
-    eventually("all have a vote", || {
-        let status = cluster.nodes[&1].status();
-        status.voters.len() == 3 && !status.changing
-    })
-    .await;
+    cluster.voters(1, 3).await;
     cluster.agree(51).await;
     // What 1 had to itself is now everybody's.
     cluster.kill(1);

@@ -111,7 +111,7 @@ pub(crate) struct LogStore {
 
 impl LogStore {
     pub(super) fn start(
-        lock: File,
+        lock: Arc<File>,
         log: LogFile,
         replayed: Replayed,
         (vote_file, vote): (VoteFile, Option<Vote>),
@@ -130,7 +130,7 @@ impl LogStore {
             log,
             bytes: Arc::clone(&file_bytes),
             closing: Arc::clone(&closing),
-            lock,
+            _lock: lock,
             covered: None,
             purge: None,
             held: VecDeque::new(),

@@ -14,6 +14,7 @@ mod thread;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_meta::CodecError;
@@ -55,9 +56,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(options: &StorageOptions) -> Result<Opened, StartError> {
     let directory = &options.directory;
     fs::create_dir_all(directory).map_err(io_error("make", directory))?;
-    let lock = lock(directory)?;
+    let lock = Arc::new(lock(directory)?);
     let vote = small_files::VoteFile::open(directory)?;
-    let snapshot_file = SnapshotFile::open(directory, options.durable)?;
+    let snapshot_file = SnapshotFile::open(directory, options.durable, &lock)?;
     let snapshot_end = snapshot_file.last_log_id();
     let (mut file, replayed) = log_file::LogFile::open(options, snapshot_end)?;
     let committed = small_files::read_committed(directory, replayed.last, snapshot_end)?;

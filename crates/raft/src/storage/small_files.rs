@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use chronik_meta::Image;
@@ -157,6 +157,9 @@ pub(super) fn read_committed(
 pub(crate) struct SnapshotFile {
     directory: PathBuf,
     durable: bool,
+    /// The directory's lock, which is held while a snapshot is written, also beyond the end of the log's thread: the next one to open the
+    /// directory shall find no writer in it.
+    lock: Weak<File>,
     current: Arc<Mutex<Option<Current>>>,
 }
 
@@ -168,15 +171,21 @@ struct Current {
 }
 
 impl SnapshotFile {
-    pub(super) fn open(directory: &Path, durable: bool) -> Result<Self, StartError> {
+    pub(super) fn open(directory: &Path, durable: bool, lock: &Arc<File>) -> Result<Self, StartError> {
         let path = directory.join(SNAPSHOT);
         let current = read_file(&path)?.map(|bytes| read_snapshot(&path, bytes)).transpose()?;
-        Ok(Self { directory: directory.to_owned(), durable, current: Arc::new(Mutex::new(current)) })
+        let current = Arc::new(Mutex::new(current));
+        Ok(Self { directory: directory.to_owned(), durable, lock: Arc::downgrade(lock), current })
     }
 
     /// The last entry that is in the snapshot.
     pub(crate) fn last_log_id(&self) -> Option<LogId> {
         self.lock().as_ref().and_then(|current| current.meta.last_log_id)
+    }
+
+    /// True once nobody writes in the directory any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock.strong_count() == 0
     }
 
     /// Bytes of the file.
@@ -190,7 +199,10 @@ impl SnapshotFile {
     }
 
     /// Writes a snapshot, flushed, unless there is a later one. Blocks.
-    pub(crate) fn write(&self, meta: &SnapshotMeta, image: &Arc<Image>) -> io::Result<()> {
+    fn write(&self, meta: &SnapshotMeta, image: &Arc<Image>) -> io::Result<()> {
+        let Some(_lock) = self.lock.upgrade() else {
+            return Err(io::Error::other("the quorum's files are closed"));
+        };
         let encoded = image.encode();
         let mut bytes = head(SNAPSHOT_NAME);
         let mut body = Vec::with_capacity(256 + encoded.len());
@@ -208,7 +220,7 @@ impl SnapshotFile {
         Ok(())
     }
 
-    /// [`SnapshotFile::write`], which on a full disk waits until there is room, or until `closing`.
+    /// Writes a snapshot like [`SnapshotFile::write`], and on a full disk waits until there is room, or until `closing`.
     pub(crate) fn write_patiently(
         &self,
         meta: &SnapshotMeta,

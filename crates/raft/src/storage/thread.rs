@@ -47,8 +47,8 @@ pub(super) struct LogThread {
     pub(super) committed: CommittedFile,
     pub(super) bytes: Arc<AtomicU64>,
     pub(super) closing: Arc<AtomicBool>,
-    /// The lock of the directory: it goes with the thread.
-    pub(super) lock: File,
+    /// The lock of the directory: it goes with the thread, or with the snapshot that is being written.
+    pub(super) _lock: Arc<File>,
     /// The last entry that is in the snapshot on the disk.
     pub(super) covered: Option<LogId>,
     /// The purge that waits for a snapshot.
@@ -70,9 +70,6 @@ impl LogThread {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.bytes.store(self.log.bytes(), Ordering::Relaxed);
-        }
-        if let Err(error) = self.lock.unlock() {
-            tracing::debug!("the lock of {} goes with its file: {error}", self.directory.display());
         }
     }
 

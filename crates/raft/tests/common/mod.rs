@@ -229,6 +229,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until a node knows of so many voters, and of no change that is under way.
+    pub async fn voters(&self, node: NodeId, count: usize) {
+        let begun = Instant::now();
+        loop {
+            let status = self.nodes[&node].status();
+            if status.voters.len() == count && !status.changing {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not {count} voters within {PATIENCE:?}: {status:#?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Waits until all running nodes have the same image, which has this many commands.
     pub async fn agree(&self, offset: u64) {
         for (id, node) in &self.nodes {
