@@ -51,27 +51,28 @@ pub(crate) async fn serve(peers: Arc<Inner>, mut socket: TcpStream, read: Bytes)
         Ok(greeting) => greeting,
         Err(turned_away) => return turn_away(&peers, socket, address, turned_away).await,
     };
-    let me = peers.hello();
-    if let Err(turned_away) = judge(&me, &greeting) {
+    if let Err(turned_away) = judge(&peers.hello(), &greeting) {
         return turn_away(&peers, socket, address, turned_away).await;
     }
-    let Greeting { hello, expected, dial } = greeting;
-    let link = InboundLink::new(peers.new_link(hello.clone(), address), expected.is_some());
-    let registered = match Registered::register(&peers, link.clone(), dial).await {
+    let shared = peers.new_link(greeting.hello.clone(), address);
+    let link = InboundLink::new(shared, greeting.expected.is_some());
+    let mut registered = match Registered::register(&peers, link.clone(), greeting.dial).await {
         Ok(registered) => registered,
         Err(turned_away) => return turn_away(&peers, socket, address, turned_away).await,
     };
+    // From here on a change of who this node is ends the link; before, it did not know of it.
+    let me = peers.hello();
+    if let Err(turned_away) = judge(&me, &greeting) {
+        drop(registered);
+        return turn_away(&peers, socket, address, turned_away).await;
+    }
     if let Err(error) = write_frame(&mut socket, FrameType::Hello, me.encode()).await {
         tracing::debug!("the connection from {address} failed: {error}");
         return;
     }
     reader.set_limit(PAYLOAD_BYTES_MAX);
-    let mut registered = registered;
     registered.accepted();
-    if peers.greets_differently(&me) {
-        link.close("it greets anew");
-    }
-    peers.nudge(hello.node_id);
+    peers.nudge(link.peer().node());
     let end = Link::new(
         (socket, reader),
         link.shared().clone(),
@@ -81,7 +82,7 @@ pub(crate) async fn serve(peers: Arc<Inner>, mut socket: TcpStream, read: Bytes)
         peers.settings.link_settings(None),
     )
     .await;
-    tracing::debug!("the connection from node {} at {address} ended: {end}", hello.node_id);
+    tracing::debug!("the connection from node {} at {address} ended: {end}", link.peer().node());
     link.shared().end(end);
 }
 
@@ -131,7 +132,7 @@ fn judge(me: &Hello, greeting: &Greeting) -> Result<(), TurnAway> {
         let problem = format!("node {node} looks for node {expected} here, but this is node {}", me.node_id);
         return Err(TurnAway::saying(RefusalCode::WrongNode, problem));
     }
-    if !hello.cluster_id.is_zero() && !me.cluster_id.is_zero() && hello.cluster_id != me.cluster_id {
+    if me.is_of_another_cluster(hello) {
         let problem = format!(
             "node {node} belongs to cluster {}, this node to {}: a node can't be in two clusters",
             hello.cluster_id, me.cluster_id

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chronik_base::NodeId;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -18,6 +17,10 @@ use crate::socket_options;
 
 /// Bytes of a foreign answer that are shown.
 const SHOWN_BYTES: usize = 16;
+
+/// What is said of who closes without a word.
+const CLOSES: &str =
+    "closes the connection without an answer (a Chronik node does so only if it has too many connections)";
 
 /// How long the steps of a dial may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,17 +64,25 @@ async fn connect(address: &str, time: Duration) -> Result<(TcpStream, SocketAddr
         Err(_) => return Err(unresolved(waited)),
     };
     let mut error = unresolved("the host has no address".to_owned());
+    let (mut any_refused, mut any_timed_out) = (false, false);
     for candidate in candidates {
-        error = match timeout(time, TcpStream::connect(candidate)).await {
+        let problem = match timeout(time, TcpStream::connect(candidate)).await {
             Ok(Ok(socket)) => return Ok((socket, candidate)),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                DialError::Refused { address: address.to_owned() }
-            }
             Ok(Err(error)) => {
-                DialError::Unreachable { address: address.to_owned(), problem: error.to_string() }
+                any_refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                error.to_string()
             }
-            Err(_) => DialError::Unreachable { address: address.to_owned(), problem: waited.clone() },
+            Err(_) => {
+                any_timed_out = true;
+                waited.clone()
+            }
         };
+        error = DialError::Unreachable { address: address.to_owned(), problem };
+    }
+    // A host may have addresses that lead nowhere from here; its process is known to be absent if one of them refuses, unless another
+    // might yet lead to it.
+    if any_refused && !any_timed_out {
+        error = DialError::Refused { address: address.to_owned() };
     }
     Err(error)
 }
@@ -86,7 +97,7 @@ async fn greet(
     write_frame(socket, FrameType::Hello, me.encode()).await.map_err(|error| broken(address, &error))?;
     let frame = match reader.read_frame(socket).await {
         Ok(Some(frame)) => frame,
-        Ok(None) => return Err(not_chronik("closes the connection without an answer".to_owned())),
+        Ok(None) => return Err(not_chronik(CLOSES.to_owned())),
         Err(ReadError::Socket(error)) => return Err(broken(address, &error)),
         Err(ReadError::Frame(FrameError::Version(theirs))) => {
             return Err(DialError::Version { address: address.to_owned(), theirs });
@@ -120,7 +131,7 @@ fn check(address: &str, me: &Greeting, found: &Hello) -> Result<(), DialError> {
     {
         return Err(DialError::WrongNode { address, expected, found: found.node_id });
     }
-    if !ours.cluster_id.is_zero() && !found.cluster_id.is_zero() && ours.cluster_id != found.cluster_id {
+    if ours.is_of_another_cluster(found) {
         return Err(DialError::OtherCluster { address, theirs: found.cluster_id, ours: ours.cluster_id });
     }
     Ok(())
@@ -165,12 +176,4 @@ pub(crate) async fn write_frame(
     bytes.extend_from_slice(&header);
     bytes.extend_from_slice(&payload);
     socket.write_all(&bytes).await
-}
-
-/// How a node is named in log lines.
-pub(crate) fn subject(node: Option<NodeId>, address: &str) -> String {
-    match node {
-        Some(node) => format!("node {node} at {address}"),
-        None => format!("the node at {address}"),
-    }
 }

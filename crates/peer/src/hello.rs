@@ -64,6 +64,11 @@ pub(crate) struct Refusal {
 pub(crate) struct Unreadable(&'static str);
 
 impl Hello {
+    /// Whether both nodes are in clusters, and not in the same.
+    pub(crate) fn is_of_another_cluster(&self, other: &Hello) -> bool {
+        !self.cluster_id.is_zero() && !other.cluster_id.is_zero() && self.cluster_id != other.cluster_id
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(128);
         self.put(&mut out);

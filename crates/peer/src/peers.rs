@@ -195,19 +195,13 @@ impl Peers {
             change(&mut me);
             (before, me.clone())
         };
-        let keeps_links = |theirs: &Hello| {
-            same_identity(&before, &after)
-                && (after.cluster_id.is_zero()
-                    || theirs.cluster_id.is_zero()
-                    || theirs.cluster_id == after.cluster_id)
-        };
         for target in lock(&inner.targets).values() {
-            if target.open_link().is_some_and(|link| !keeps_links(&link.peer.hello)) {
+            if target.open_link().is_some_and(|link| contradicts(&before, &after, &link.peer.hello)) {
                 target.close("it greets anew");
             }
         }
         for (link, _) in lock(&inner.inbound).lasting.values() {
-            if !keeps_links(&link.peer().hello) {
+            if contradicts(&before, &after, &link.peer().hello) {
                 link.close("it greets anew");
             }
         }
@@ -380,9 +374,9 @@ impl Inner {
         Greeting { hello: self.hello(), expected, dial }
     }
 
-    /// Whether the node would greet as someone else than it did with `said`.
-    pub(crate) fn greets_differently(&self, said: &Hello) -> bool {
-        !same_identity(said, &self.hello())
+    /// Whether a link on which this node said `said` must end because of what it would say now.
+    pub(crate) fn contradicts(&self, said: &Hello, theirs: &Hello) -> bool {
+        contradicts(said, &self.hello(), theirs)
     }
 
     pub(crate) fn new_link(&self, hello: Hello, address: SocketAddr) -> Arc<LinkShared> {
@@ -455,11 +449,12 @@ impl Inner {
     }
 }
 
-/// Whether links that were greeted as `before` still hold for `after`.
-fn same_identity(before: &Hello, after: &Hello) -> bool {
-    before.node_id == after.node_id
-        && before.directory == after.directory
-        && (before.cluster_id.is_zero() || before.cluster_id == after.cluster_id)
+/// Whether a link to `theirs` that was greeted as `said` must end, now that this node is `now`: it became someone else, or a node of
+/// another cluster.
+fn contradicts(said: &Hello, now: &Hello, theirs: &Hello) -> bool {
+    let is_another = said.node_id != now.node_id || said.directory != now.directory;
+    let left_cluster = !said.cluster_id.is_zero() && said.cluster_id != now.cluster_id;
+    is_another || left_cluster || now.is_of_another_cluster(theirs)
 }
 
 fn inbound_status(link: &InboundLink) -> InboundStatus {

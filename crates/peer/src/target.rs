@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chronik_base::{CallError, NodeId};
 use tokio::sync::{Notify, watch};
 
-use crate::dial::{Dialled, dial, subject};
+use crate::dial::{Dialled, dial};
 use crate::error::{DialError, LinkEnd, SendError};
 use crate::handler::PeerEvent;
 use crate::hello::Hello;
@@ -224,11 +224,10 @@ impl Target {
             state.failed_dials = 0;
             state.hello = Some(hello);
         });
-        let subject = subject(Some(self.node), &self.address);
-        peers.log.forget(&subject);
-        tracing::info!("connected to {subject}");
+        peers.log.forget(&self.no_connection());
+        tracing::info!("connected to node {} at {}", self.node, self.address);
         peers.handler.event(self.node, PeerEvent::Connected);
-        if self.is_stopped() || peers.greets_differently(&me) {
+        if self.is_stopped() || peers.contradicts(&me, &link.peer.hello) {
             link.close(LinkEnd::Ours("it greets anew"));
         }
         // A task of its own, so that a handler that panics ends the connection and not the dialling.
@@ -244,14 +243,19 @@ impl Target {
             state.sent_bytes += sent;
         });
         if !self.is_stopped() {
-            peers.log.warn(&subject, &end.to_string());
+            peers.log.warn(&format!("lost node {} at {}", self.node, self.address), &end.to_string());
         }
         peers.handler.event(self.node, PeerEvent::Disconnected);
     }
 
+    /// The subject of log lines about dials that fail.
+    fn no_connection(&self) -> String {
+        format!("no connection to node {}", self.node)
+    }
+
     fn failed(&self, error: DialError, peers: &Inner) {
         let is_refused = matches!(error, DialError::Refused { .. });
-        peers.log.warn(&format!("no connection to node {}", self.node), &error.to_string());
+        peers.log.warn(&self.no_connection(), &error.to_string());
         self.change(|state| {
             state.state = PeerState::Waiting;
             state.problem = Some(error.to_string());

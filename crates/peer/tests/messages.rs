@@ -159,6 +159,51 @@ async fn a_file_that_is_too_short_ends_the_link() {
     assert!(a.recorder.replies.lock().unwrap().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_all_sizes_arrive_as_they_were_given() {
+    let (a, _b, link) = linked(settings()).await;
+    let mut file = tempfile::tempfile().unwrap();
+    let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i / 11) as u8).collect();
+    file.write_all(&bytes).unwrap();
+    let (file, memory) = (Arc::new(file), Bytes::from(bytes.clone()));
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut draw = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let list = Arc::new(List::default());
+    let mut expected = Vec::new();
+    for _ in 0..300 {
+        let (mut chunks, mut payload) = (Vec::new(), Vec::new());
+        for _ in 0..draw(6) {
+            // Around the sizes at which pieces are copied, sealed and read straight.
+            let most = [16, 2_100, 20_000, 140_000][draw(4) as usize];
+            let length = draw(most) as usize;
+            let position = draw((bytes.len() - length) as u64) as usize;
+            payload.extend_from_slice(&bytes[position..position + length]);
+            chunks.push(if draw(3) == 0 {
+                Chunk::File(FileRange {
+                    file: file.clone(),
+                    position: position as u64,
+                    length: length as u64,
+                })
+            } else {
+                Chunk::Bytes(memory.slice(position..position + length))
+            });
+        }
+        expected.push(Bytes::from(payload));
+        list.frames.lock().unwrap().push_back(OutFrame::new(7, chunks));
+    }
+    link.set_source(list);
+    until("all frames", || a.recorder.replies.lock().unwrap().len() == expected.len()).await;
+    let replies = a.recorder.replies.lock().unwrap();
+    for (i, (reply, expected)) in replies.iter().zip(&expected).enumerate() {
+        assert!(reply.2 == *expected, "frame {i} of {} bytes", expected.len());
+    }
+}
+
 /// An endless source of bulk frames.
 struct Endless {
     payload: Bytes,
