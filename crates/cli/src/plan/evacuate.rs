@@ -122,10 +122,10 @@ pub fn summary(moves: &[Move]) -> String {
         "{} to change, {} to copy, onto {}",
         chronik_status::count(moves.len() as u64, "partition", "partitions"),
         chronik_status::count(copies as u64, "replica", "replicas"),
-        if targets.is_empty() {
-            "no node".to_owned()
-        } else {
-            format!("nodes {}", listed(&Vec::from_iter(targets)))
+        match Vec::from_iter(targets).as_slice() {
+            [] => "no node".to_owned(),
+            [one] => format!("node {one}"),
+            more => format!("nodes {}", listed(more)),
         }
     )
 }

@@ -10,6 +10,7 @@ mod rebalance;
 mod tests;
 
 use chronik_base::NodeId;
+use chronik_status::count;
 
 pub use evacuate::{evacuate, summary};
 pub use rebalance::rebalance;
@@ -60,7 +61,7 @@ impl Move {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Fewer nodes than replicas.
-    #[error("{topic}-{partition} is to have {replicas} replicas, and there are {nodes} nodes for them ({}): add a node, or give it fewer replicas with `chronik topic reassign {topic} --to-nodes {} --replication-factor {nodes}`", listed(.available), listed(.available))]
+    #[error("{topic}-{partition} is to have {replicas} replicas, and {} for them ({}): add a node, or give it fewer replicas with `chronik topic reassign {topic} --to-nodes {} --replication-factor {nodes}`", count(*.nodes as u64, "node is there", "nodes are there"), listed(.available), listed(.available))]
     TooFewNodes {
         /// The topic.
         topic: String,

@@ -59,7 +59,7 @@ fn a_drained_node_gives_its_replicas_to_the_rest() {
     assert_eq!(moves.len(), 2);
     assert_eq!((moves[0].partition, &moves[0].to[..]), (0, &[2, 4][..]));
     assert_eq!((moves[1].partition, &moves[1].to[..]), (2, &[3, 4][..]));
-    assert_eq!(summary(&moves), "2 partitions to change, 2 replicas to copy, onto nodes 4");
+    assert_eq!(summary(&moves), "2 partitions to change, 2 replicas to copy, onto node 4");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn too_few_nodes_are_an_error_that_says_what_to_do() {
     let error = onto(&[placement(7, &[1, 2, 3])], &[node(2), node(3)], None).unwrap_err().to_string();
     assert_eq!(
         error,
-        "t-7 is to have 3 replicas, and there are 2 nodes for them (2,3): add a node, or give it fewer replicas with \
+        "t-7 is to have 3 replicas, and 2 nodes are there for them (2,3): add a node, or give it fewer replicas with \
          `chronik topic reassign t --to-nodes 2,3 --replication-factor 2`"
     );
     let fewer = onto(&[placement(7, &[1, 2, 3])], &[node(2), node(3)], Some(2)).unwrap();

@@ -20,6 +20,28 @@ fn fails(args: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
+fn settings_that_do_not_fit_the_mode_are_refused() {
+    let peers = "1@127.0.0.1:9092,2@127.0.0.1:9093,3@127.0.0.1:9094";
+    fails(&["raft-cluster", "--node-id", "1"], 2, &["a raft cluster needs peers or join"]);
+    fails(&["raft-cluster", "--peers", peers], 2, &["node.id is not set"]);
+    fails(
+        &["raft-cluster", "--node-id", "4", "--peers", peers],
+        2,
+        &["node.id = 4 is not among peers", "--join HOST:PORT"],
+    );
+    fails(
+        &["raft-cluster", "--node-id", "1", "--peers", "1@a:1,1@b:1"],
+        2,
+        &["1@a:1 and 1@b:1 have the same id"],
+    );
+    fails(&["standalone", "--peers", peers], 2, &["peers (flag) is for `chronik raft-cluster`"]);
+    fails(&["standalone", "--replication-followers", "localhost"], 2, &["the port is missing"]);
+    fails(&["standalone", "--join", "localhost:9092"], 2, &["this node itself"]);
+    let shown = stdout(&run(&["config", "--peers", peers, "--rack", "a", "--json"]));
+    assert!(shown.contains(peers) && shown.contains("broker.rack"), "{shown}");
+}
+
+#[test]
 fn signals_end_it_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().unwrap();
