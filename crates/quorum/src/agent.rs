@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chronik_base::CallError;
+use chronik_base::{CallError, ErrorCode};
 use chronik_meta::{Command, MetaError};
 use tokio::time::sleep;
 
-use crate::inner::{Inner, lock};
+use crate::inner::{Inner, Matter, lock};
 use crate::message::{self, Alive, kind};
 
 /// The pause after a heartbeat that reached no leader.
@@ -70,11 +70,15 @@ impl Inner {
         let result = self.commit(vec![self.register_command()]).await.pop();
         match result.unwrap_or(Err(MetaError::Closed)) {
             Ok(_) => {
+                self.note_problem(self.me(), Matter::Registration, None);
                 self.turn();
                 Some(Duration::ZERO)
             }
             Err(error) => {
                 tracing::debug!("this node is not registered yet: {error}");
+                if error.code() == ErrorCode::DuplicateBrokerRegistration {
+                    self.note_problem(self.me(), Matter::Registration, Some(error.to_string()));
+                }
                 Some(self.timing.heartbeat)
             }
         }
@@ -117,7 +121,6 @@ impl Inner {
         };
         match answer {
             Ok(Alive::Known { may_shut_down, .. }) => {
-                self.note_problem(leader, None);
                 if may_shut_down {
                     self.duties.may_shut_down.send_replace(true);
                 }

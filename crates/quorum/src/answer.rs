@@ -5,11 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chronik_base::NodeId;
 
-use crate::inner::{Inner, Store, lock};
+use crate::inner::{Inner, Matter, Store, lock};
 use crate::join::{self, Invitation, InviteAnswer, JoinRequest, Joined};
-use crate::message::{
-    self, Caller, Fetch, Heartbeat, Membership, MembershipAnswer, Probed, Role, Submit, kind,
-};
+use crate::message::{self, Caller, Fetch, Heartbeat, Membership, Probed, Role, Submit, kind};
 use crate::options::Restart;
 use crate::wire::{Reader, WireError};
 
@@ -103,9 +101,10 @@ impl Inner {
                 caller.cluster_id,
                 self.me()
             );
-            self.note_problem(from, Some(problem.clone()));
+            self.note_problem(from, Matter::Calls, Some(problem.clone()));
             return Err(problem);
         }
+        self.note_problem(from, Matter::Calls, None);
         self.hear_generation(from, caller);
         Ok(())
     }
@@ -147,7 +146,9 @@ impl Inner {
                 );
                 (self.on_restart)(Restart::Follow(invitation));
             }
-            InviteAnswer::Refused(problem) => self.note_problem(invitation.leader, Some(problem.clone())),
+            InviteAnswer::Refused(problem) => {
+                self.note_problem(invitation.leader, Matter::Invitation, Some(problem.clone()));
+            }
             InviteAnswer::Member => {}
         }
         answer
@@ -204,31 +205,6 @@ impl Inner {
         }
         promised.insert(request.directory, node_id);
         Ok(node_id)
-    }
-
-    /// Changes who votes; the caller goes to the leader if this node is not.
-    pub(crate) async fn on_membership(self: &Arc<Self>, change: Membership) -> MembershipAnswer {
-        let Store::Raft(raft) = &self.store else {
-            return if self.is_leader() {
-                MembershipAnswer::Refused(
-                    "this cluster has one voter that is not a Raft quorum: start it with `raft-cluster` on the same --data-dir to let others vote".to_owned(),
-                )
-            } else {
-                MembershipAnswer::NotLeader(self.leader().filter(|leader| *leader != self.me()))
-            };
-        };
-        if !raft.is_leader() {
-            return MembershipAnswer::NotLeader(raft.leader().filter(|leader| *leader != self.me()));
-        }
-        let done = match change {
-            Membership::Add(node, address) => self.add_to_quorum(raft, node, address).await,
-            Membership::Remove(node) => self.remove_from_quorum(raft, node).await,
-        };
-        self.turn();
-        match done {
-            Ok(()) => MembershipAnswer::Done,
-            Err(problem) => MembershipAnswer::Refused(problem),
-        }
     }
 }
 

@@ -159,7 +159,7 @@ impl Inner {
         }
         let moved_at = asked.and_then(|(_, at)| at).unwrap_or(image.offset());
         leading.stopping.insert(from, (epoch, Some(moved_at)));
-        let fetched = self.fetches.observers();
+        let fetched = self.fetches.observers(self.now());
         let knows = |id: NodeId| {
             let heard = leading.offsets.get(&id).copied().unwrap_or(0);
             let fetched = fetched.get(&id).map_or(0, |seen| seen.offset);
@@ -219,6 +219,10 @@ impl Inner {
                 PeerEvent::Disconnected => sessions.on_disconnected(*node, now),
                 PeerEvent::Connected => {}
             }
+        }
+        // Whoever led before was not heard of for an election timeout already. If it lives, it says so within half a session.
+        for leader in lock(&self.known).last_leaders.into_iter().flatten().filter(|id| *id != self.me()) {
+            sessions.on_disconnected(leader, now);
         }
         self.duties.signals.sessions_changed.notify_one();
         self.duties.signals.raise(BROKERS | PARTITIONS | LEADERSHIPS);

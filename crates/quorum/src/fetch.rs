@@ -18,6 +18,9 @@ const PIECE: usize = 1 << 20;
 /// How long a snapshot that is being fetched is kept while the image goes on changing: 30 s.
 const SNAPSHOT_KEPT_MS: u64 = 30_000;
 
+/// How long an observer is shown that asks no more: 30 s. It asks every 5 s at least.
+const OBSERVER_KEPT_MS: u64 = 30_000;
+
 /// The longest that an answer waits for a change: 60 s.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -44,9 +47,11 @@ struct Snapshot {
 }
 
 impl Fetches {
-    /// Who asked, and for what.
-    pub(crate) fn observers(&self) -> BTreeMap<NodeId, Seen> {
-        lock(&self.observers).clone()
+    /// Who asked not long ago, and for what. Who asks elsewhere now is forgotten.
+    pub(crate) fn observers(&self, now_ms: u64) -> BTreeMap<NodeId, Seen> {
+        let mut observers = lock(&self.observers);
+        observers.retain(|_, seen| now_ms.saturating_sub(seen.at_ms) < OBSERVER_KEPT_MS);
+        observers.clone()
     }
 }
 

@@ -10,7 +10,7 @@ use chronik_meta::{Command, Image, MetaError, MetaHandle, MetaOffset};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use crate::inner::{Inner, Store, lock};
+use crate::inner::{Inner, Matter, Store, lock};
 use crate::message::{self, Content, Fetch, Fetched, Role, Want, kind};
 use crate::submit::millis;
 
@@ -71,16 +71,20 @@ impl Inner {
             match self.ask(source, &progress).await {
                 Ok(fetched) => match self.take_in(source, fetched, &mut progress).await {
                     Ok(()) => {
-                        self.note_problem(source, None);
+                        self.note_problem(source, Matter::Metadata, None);
+                        self.set_waiting(None);
                         progress.failures = 0;
                     }
                     Err(problem) => {
-                        self.note_problem(source, Some(problem));
+                        self.note_problem(source, Matter::Metadata, Some(problem));
                         progress.avoided.insert(source, Instant::now());
                     }
                 },
                 Err(problem) => {
                     tracing::debug!(source, "no metadata: {problem}");
+                    if self.image().cluster_id().is_zero() {
+                        self.set_waiting(Some(format!("there is no metadata yet: {problem}")));
+                    }
                     progress.avoided.insert(source, Instant::now());
                     progress.partial = None;
                 }
@@ -192,7 +196,7 @@ impl Inner {
                  its own cluster",
                 fetched.cluster_id
             );
-            self.stay_out(problem.clone());
+            self.wait_outside(&problem);
             return Err(problem);
         }
         let known = lock(&self.known).standing.generation;

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chronik_base::{NodeId, Uuid};
 use chronik_raft::RaftNode;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::inner::{Inner, Store, lock};
+use crate::inner::{Inner, Matter, Store, lock};
 use crate::message::{self, Probed, Role, kind};
 
 /// The pauses between two rounds of questions while the quorum has not formed.
@@ -19,14 +20,15 @@ const PAUSES: [u64; 5] = [50, 100, 200, 500, 1000];
 /// The pause between two looks whether the listed nodes are voters.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long an observer that is to vote may take to start anew as a voter.
-const BECOME_VOTER: Duration = Duration::from_secs(15);
-
 /// What a node that is no part of a quorum yet does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Begin the quorum with all listed nodes.
     Begin,
+    /// Another node begins the quorum, or has just begun it, and needs this one's vote.
+    Vote(String),
+    /// There is a quorum with metadata, which these nodes are part of: it must take this node in.
+    Ask(Vec<NodeId>),
     /// Wait, for this reason.
     Wait(String),
     /// This can't become a quorum before somebody changes something.
@@ -64,9 +66,14 @@ pub(crate) fn decide(own: &Own<'_>, heard: &BTreeMap<NodeId, Probed>) -> Step {
             ));
         }
     }
-    let formed = heard.iter().find(|(_, probed)| probed.role == Role::Raft && probed.initialized);
-    if let Some((node, _)) = formed {
-        return Step::Wait(format!("node {node} has a quorum already: it is to take this node in"));
+    let mut formed = heard.iter().filter(|(_, probed)| probed.role == Role::Raft && probed.initialized);
+    let with_metadata: Vec<NodeId> =
+        formed.clone().filter(|(_, probed)| probed.has_metadata).map(|(node, _)| *node).collect();
+    if !with_metadata.is_empty() {
+        return Step::Ask(with_metadata);
+    }
+    if let Some((node, _)) = formed.next() {
+        return Step::Vote(format!("node {node} has begun the quorum"));
     }
     if let Some(id) = own.cluster_id {
         return Step::Wait(format!(
@@ -90,7 +97,7 @@ pub(crate) fn decide(own: &Own<'_>, heard: &BTreeMap<NodeId, Probed>) -> Step {
         ));
     }
     match there.first() {
-        Some(first) if *first != own.node => Step::Wait(format!("node {first} begins the quorum")),
+        Some(first) if *first != own.node => Step::Vote(format!("node {first} begins the quorum")),
         _ => Step::Begin,
     }
 }
@@ -109,18 +116,27 @@ impl Inner {
             let own = Own { node: self.me(), cluster_id: self.cluster_id, listed: &self.listed };
             match decide(&own, &heard) {
                 Step::Begin => {
+                    self.votes.store(true, Ordering::Release);
                     if let Err(error) = raft.initialize(self.listed.iter().cloned().collect()).await {
                         tracing::error!("the quorum can't begin: {error}");
                     }
                     self.turn();
                 }
+                Step::Vote(why) => {
+                    self.votes.store(true, Ordering::Release);
+                    self.set_waiting(Some(why));
+                }
+                Step::Ask(nodes) => match self.ask_to_be_taken_in(&nodes).await {
+                    Ok(()) => self.votes.store(true, Ordering::Release),
+                    Err(why) => self.set_waiting(Some(why)),
+                },
                 Step::Wait(why) => {
                     if round == PAUSES.len() {
                         tracing::info!("no quorum yet: {why}");
                     }
                     self.set_waiting(Some(why));
                 }
-                Step::StayOut(problem) => self.stay_out(problem),
+                Step::StayOut(problem) => self.wait_outside(&problem),
             }
             let pause = PAUSES.get(round).or(PAUSES.last()).copied().unwrap_or(1000);
             round += 1;
@@ -129,6 +145,7 @@ impl Inner {
                 _ = turns.changed() => {}
             }
         }
+        self.votes.store(true, Ordering::Release);
         self.set_waiting(None);
         self.turn();
         if self.takes_in {
@@ -151,7 +168,11 @@ impl Inner {
             }
             let heard = self.probe_all(missing.iter().copied()).await;
             for node in missing {
-                self.note_problem(node, heard.get(&node).and_then(|probed| self.cannot_be_taken_in(probed)));
+                self.note_problem(
+                    node,
+                    Matter::Vote,
+                    heard.get(&node).and_then(|probed| self.cannot_be_taken_in(probed)),
+                );
             }
             sleep(LOOK).await;
         }
@@ -192,77 +213,6 @@ impl Inner {
         let payload = answer.map_err(|error| error.to_string())?;
         message::read(payload, Probed::get)
             .map_err(|error| format!("node {node} gives a bad answer: {error}"))
-    }
-
-    /// Lets a node vote; one that is an observer is asked to start anew as a voter first.
-    pub(crate) async fn add_to_quorum(
-        self: &Arc<Self>,
-        raft: &RaftNode,
-        node: NodeId,
-        address: String,
-    ) -> Result<(), String> {
-        let deadline = Instant::now() + BECOME_VOTER;
-        let mut voters: Vec<_> = raft.status().voters.into_iter().collect();
-        if voters.iter().any(|(id, _)| *id == node) {
-            return Ok(());
-        }
-        voters.push((node, address.clone()));
-        let mut was_asked = false;
-        loop {
-            let probed = self.probe(node).await;
-            match probed {
-                Ok(probed) if !probed.cluster_id.is_zero() && probed.cluster_id != self.cluster() => {
-                    return Err(format!(
-                        "node {node} belongs to cluster {}: it can't vote here",
-                        probed.cluster_id
-                    ));
-                }
-                Ok(probed) if probed.role == Role::Raft => break,
-                Ok(probed) if probed.role == Role::Voter => {
-                    return Err(format!(
-                        "node {node} decides alone: start it with `raft-cluster` and an empty --data-dir"
-                    ));
-                }
-                Ok(_) if !was_asked => {
-                    let payload = message::request(self.caller(), |out| out.addresses(&voters));
-                    let asked = self.call(node, kind::VOTE, payload, self.timing.session).await;
-                    asked.map_err(|error| error.to_string())?;
-                    was_asked = true;
-                }
-                Ok(_) => {}
-                Err(problem) if !was_asked => return Err(problem),
-                Err(_) => {}
-            }
-            if Instant::now() >= deadline {
-                return Err(format!(
-                    "node {node} did not start anew as a voter within {} s; see its log",
-                    BECOME_VOTER.as_secs()
-                ));
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        raft.add_voter(node, address).await.map_err(|error| error.to_string())
-    }
-
-    /// Takes a node's vote, and tells it to follow from now on.
-    pub(crate) async fn remove_from_quorum(
-        self: &Arc<Self>,
-        raft: &RaftNode,
-        node: NodeId,
-    ) -> Result<(), String> {
-        raft.remove_voter(node).await.map_err(|error| error.to_string())?;
-        let sources: Vec<NodeId> = raft.status().voters.into_keys().filter(|id| *id != node).collect();
-        if node == self.me() {
-            (self.on_restart)(crate::options::Restart::Observe { sources });
-            return Ok(());
-        }
-        let payload = message::request(self.caller(), |out| {
-            out.list(sources.iter(), |out, source| out.node(*source));
-        });
-        if let Err(error) = self.call(node, kind::DISMISS, payload, self.timing.session).await {
-            tracing::warn!(node, "it votes no more, and could not be told: start it with --join. {error}");
-        }
-        Ok(())
     }
 }
 
@@ -305,20 +255,27 @@ mod tests {
         matches!(step, Step::Wait(reason) if reason.contains(why))
     }
 
+    fn votes(step: &Step, why: &str) -> bool {
+        matches!(step, Step::Vote(reason) if reason.contains(why))
+    }
+
     #[test]
     fn the_first_of_a_majority_begins() {
         let all = [1, 2, 3];
         assert!(waits(&step(2, None, []), "1 of 3 voters are there, 2 are needed; still missing: [1, 3]"));
         assert_eq!(step(2, None, [empty(3, &all)]), Step::Begin);
-        assert!(waits(&step(3, None, [empty(2, &all)]), "node 2 begins"));
-        assert!(waits(&step(2, None, [empty(1, &all), empty(3, &all)]), "node 1 begins"));
+        assert!(votes(&step(3, None, [empty(2, &all)]), "node 2 begins"));
+        assert!(votes(&step(2, None, [empty(1, &all), empty(3, &all)]), "node 1 begins"));
         assert_eq!(step(1, None, [empty(2, &all), empty(3, &all)]), Step::Begin);
     }
 
     #[test]
-    fn who_hears_of_a_quorum_waits_for_it() {
-        assert!(waits(&step(1, None, [empty(2, &[1, 2, 3]), formed(3, 7)]), "node 3 has a quorum already"));
-        assert!(waits(&step(1, Some(7), [formed(3, 7)]), "node 3 has a quorum already"));
+    fn who_hears_of_a_quorum_asks_it_first() {
+        assert_eq!(step(1, None, [empty(2, &[1, 2, 3]), formed(3, 7)]), Step::Ask(vec![3]));
+        assert_eq!(step(1, Some(7), [formed(2, 7), formed(3, 7)]), Step::Ask(vec![2, 3]));
+        // One without metadata cannot have had this node's vote before.
+        let begun = (2, Probed { initialized: true, ..empty(2, &[1, 2, 3]).1 });
+        assert!(votes(&step(1, None, [begun]), "node 2 has begun"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chronik_base::{CallError, Clock, NodeId, Transport, Uuid};
 use chronik_meta::{Image, MetaHandle, MetaOffset};
 use chronik_raft::RaftNode;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -39,9 +40,11 @@ pub(crate) struct Known {
     pub(crate) observes: bool,
     /// What an observer heard last; a Raft node asks its own.
     pub(crate) view: View,
+    /// Who led last, as far as this node heard, and who before.
+    pub(crate) last_leaders: [Option<NodeId>; 2],
     /// Since when nobody is known to lead, on the monotonic clock in milliseconds.
     pub(crate) leaderless_since: Option<u64>,
-    /// What a quorum that has not formed waits for.
+    /// What a node without metadata waits for.
     pub(crate) waiting: Option<String>,
     /// True once this process was registered.
     pub(crate) was_registered: bool,
@@ -75,13 +78,36 @@ pub(crate) struct Inner {
     pub(crate) remembered: Remembered,
     pub(crate) fetches: Fetches,
     pub(crate) peers: Mutex<BTreeMap<NodeId, PeerEvent>>,
-    /// What is wrong with other nodes, by node.
-    pub(crate) problems: Mutex<BTreeMap<NodeId, String>>,
+    /// What is wrong with other nodes.
+    pub(crate) problems: Mutex<BTreeMap<(NodeId, Matter), String>>,
     /// Ids given to nodes that have not registered yet, by the id of their data directory.
     pub(crate) promised: Mutex<BTreeMap<Uuid, NodeId>>,
     pub(crate) counts: Counts,
     pub(crate) sequence: AtomicU64,
+    /// A node of a quorum that may answer Raft's calls: see [`crate::voters`].
+    pub(crate) votes: AtomicBool,
+    /// Changes of the voters go one after the other.
+    pub(crate) changing_voters: Arc<tokio::sync::Mutex<()>>,
     pub(crate) tasks: Mutex<JoinSet<()>>,
+    /// Whoever submits may be on a thread that is none of the runtime's.
+    pub(crate) runtime: Handle,
+}
+
+/// What a problem with another node is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Matter {
+    /// Its registration: only this node's own.
+    Registration,
+    /// Its calls.
+    Calls,
+    /// Its answers.
+    Answers,
+    /// Its metadata.
+    Metadata,
+    /// Its place among the voters.
+    Vote,
+    /// Its invitation.
+    Invitation,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,22 +253,22 @@ impl Inner {
         let _ = applied.wait_for(|at| *at >= offset).await;
     }
 
-    /// Says once what is wrong with a node; `None` when it is well again.
-    pub(crate) fn note_problem(&self, node: NodeId, problem: Option<String>) {
+    /// Says once what is wrong with a node, as seen in some matter; `None` when it is well again.
+    pub(crate) fn note_problem(&self, node: NodeId, matter: Matter, problem: Option<String>) {
         let mut problems = lock(&self.problems);
         match problem {
-            Some(problem) if problems.get(&node) != Some(&problem) => {
+            Some(problem) if problems.get(&(node, matter)) != Some(&problem) => {
                 tracing::warn!(node, "{problem}");
-                problems.insert(node, problem);
+                problems.insert((node, matter), problem);
             }
             Some(_) => {}
             None => {
-                problems.remove(&node);
+                problems.remove(&(node, matter));
             }
         }
     }
 
-    /// What keeps this node out of its cluster: said once, and kept for the status.
+    /// What keeps this process out of its cluster for good: said once, and kept for the status.
     pub(crate) fn stay_out(&self, problem: String) {
         let mut known = lock(&self.known);
         if known.problem.as_ref() != Some(&problem) {
@@ -251,15 +277,24 @@ impl Inner {
         }
     }
 
-    /// Notes what the quorum waits for before it can begin.
+    /// Notes what this node waits for before it has metadata.
     pub(crate) fn set_waiting(&self, waiting: Option<String>) {
         lock(&self.known).waiting = waiting;
+    }
+
+    /// What keeps this node out until something changes elsewhere: said once.
+    pub(crate) fn wait_outside(&self, problem: &str) {
+        let mut known = lock(&self.known);
+        if known.waiting.as_deref() != Some(problem) {
+            tracing::error!("{problem}");
+            known.waiting = Some(problem.to_owned());
+        }
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        tasks.spawn_on(task, &self.runtime);
     }
 
     /// The epoch of this process's registration, once the image has it.

@@ -25,6 +25,7 @@ mod quorum;
 mod remembered;
 mod status;
 mod submit;
+mod voters;
 mod wire;
 
 pub use chronik_raft::Timing as RaftTiming;

@@ -433,6 +433,8 @@ pub(crate) enum Membership {
     Add(NodeId, String),
     /// Let it vote no more.
     Remove(NodeId),
+    /// An empty node asks the quorum that it is, or is to become, part of.
+    TakeIn(NodeId),
 }
 
 /// What the leader says to [`Membership`].
@@ -455,6 +457,10 @@ impl Membership {
                 out.u8(1);
                 out.node(*node);
             }
+            Membership::TakeIn(node) => {
+                out.u8(2);
+                out.node(*node);
+            }
         }
     }
 
@@ -462,6 +468,7 @@ impl Membership {
         Ok(match input.u8("a change of voters")? {
             0 => Membership::Add(input.node("a node")?, input.text("an address")?),
             1 => Membership::Remove(input.node("a node")?),
+            2 => Membership::TakeIn(input.node("a node")?),
             _ => return Err(WireError::Malformed("a change of voters")),
         })
     }
@@ -544,7 +551,7 @@ mod tests {
             let fetch = Fetch { after: 8, generation: 1, view: view(), wait_ms: 100, want };
             exact(fetch.clone(), put(|out| fetch.put(out)), Fetch::get);
         }
-        for change in [Membership::Add(4, "b:1".to_owned()), Membership::Remove(2)] {
+        for change in [Membership::Add(4, "b:1".to_owned()), Membership::Remove(2), Membership::TakeIn(3)] {
             exact(change.clone(), put(|out| change.put(out)), Membership::get);
         }
     }

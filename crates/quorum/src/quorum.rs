@@ -1,7 +1,7 @@
 //! [`Quorum`], its start and its end.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chronik_base::{BoxFuture, NodeId};
 use chronik_meta::{Command, Image, MetaError, MetaHandle, MetaStore, Results, StoreError, StoreOptions};
 use chronik_raft::{RaftNode, RaftOptions};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::duties::{Duties, Signals};
 use crate::generation::{Formation, Standing, StandingError};
 use crate::guard::{self, Marked};
-use crate::inner::{Inner, Known, Store, lock};
+use crate::inner::{Inner, Known, Matter, Store, lock};
 use crate::join::{JoinRequest, Joined};
 use crate::leave::leave_quorum;
 use crate::message::{self, Membership, MembershipAnswer, View, kind};
@@ -91,6 +92,7 @@ impl Quorum {
         let mut known = Known {
             observes: observes(&options.mode, &standing),
             view: View { generation: standing.generation, leader: standing.voter, ..View::default() },
+            last_leaders: [None; 2],
             leaderless_since: None,
             waiting: None,
             was_registered: false,
@@ -155,6 +157,7 @@ impl Quorum {
                 Store::Local(MetaHandle::start(store, move |change| feed.change(change))?)
             }
         };
+        let votes = matches!(&store, Store::Raft(raft) if raft.is_initialized());
         let inner = Arc::new(Inner {
             registration: options.registration,
             data_dir: options.data_dir,
@@ -181,7 +184,10 @@ impl Quorum {
             promised: Mutex::default(),
             counts: Counts::default(),
             sequence: AtomicU64::new(1),
+            votes: AtomicBool::new(votes),
+            changing_voters: Arc::default(),
             tasks: Mutex::new(JoinSet::new()),
+            runtime: Handle::current(),
         });
         inner.begin().await?;
         Ok(Self { inner })
@@ -268,10 +274,16 @@ impl Quorum {
     /// Answers another node's call of the kinds 1 to 31. The error is in words for that node's operator.
     pub fn handle(&self, from: NodeId, kind: u8, payload: Bytes) -> BoxFuture<Result<Bytes, String>> {
         match (&self.inner.store, kind) {
+            (Store::Raft(_), 1..=15) if !self.inner.votes.load(Ordering::Acquire) => {
+                // It may be the one that this node waits for: it looks again.
+                self.inner.turn();
+                let problem = format!("node {} is empty, and nobody has taken it in yet", self.inner.me());
+                Box::pin(std::future::ready(Err(problem)))
+            }
             (Store::Raft(raft), 1..=15) => match guard::check(self.inner.cluster(), from, payload) {
                 Ok(payload) => raft.handle(from, kind, payload),
                 Err(problem) => {
-                    self.inner.note_problem(from, Some(problem.clone()));
+                    self.inner.note_problem(from, Matter::Calls, Some(problem.clone()));
                     Box::pin(std::future::ready(Err(problem)))
                 }
             },
@@ -363,6 +375,7 @@ impl Inner {
         match &self.store {
             Store::Raft(raft) => {
                 if self.takes_in {
+                    self.votes.store(true, Ordering::Release);
                     self.begin_with_own_metadata(raft).await?;
                 }
                 self.published.begin(raft.image());
@@ -426,7 +439,13 @@ impl Inner {
                 let now = self.now();
                 let mut known = lock(&self.known);
                 match leader {
-                    Some(_) => known.leaderless_since = None,
+                    Some(leader) => {
+                        known.leaderless_since = None;
+                        let [last, _] = known.last_leaders;
+                        if last != Some(leader) {
+                            known.last_leaders = [Some(leader), last];
+                        }
+                    }
                     None => {
                         known.leaderless_since.get_or_insert(now);
                     }

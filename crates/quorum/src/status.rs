@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chronik_base::{NodeId, Uuid};
 use chronik_meta::{MetaOffset, SessionStatus};
 
-use crate::inner::{Inner, Store, lock};
+use crate::inner::{Inner, Matter, Store, lock};
 use crate::message::Role;
 
 /// The metadata's health as one node sees it.
@@ -180,7 +180,7 @@ impl Inner {
                     .map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
             }
         });
-        let observers = self.fetches.observers().into_iter().map(|(node, seen)| ObserverStatus {
+        let observers = self.fetches.observers(self.now()).into_iter().map(|(node, seen)| ObserverStatus {
             node,
             offset: seen.offset,
             lag: offset.saturating_sub(seen.offset),
@@ -192,7 +192,7 @@ impl Inner {
         };
         let of_others = lock(&self.problems)
             .iter()
-            .map(|(node, problem)| format!("node {node}: {problem}"))
+            .map(|((node, _), problem)| format!("node {node}: {problem}"))
             .collect::<Vec<_>>();
         QuorumStatus {
             node: self.me(),
@@ -227,17 +227,21 @@ impl Inner {
 
     /// Why this node can't serve yet; `None` once it is registered and let in.
     pub(crate) fn not_ready(&self) -> Option<String> {
-        {
+        let (problem, waiting) = {
             let known = lock(&self.known);
-            if let Some(problem) = known.problem.as_ref().or(known.waiting.as_ref()) {
-                return Some(problem.clone());
-            }
+            (known.problem.clone(), known.waiting.clone())
+        };
+        let refused = lock(&self.problems).get(&(self.me(), Matter::Registration)).cloned();
+        if let Some(problem) = problem.or(refused) {
+            return Some(problem);
         }
         let image = self.image();
         let own =
             image.broker(self.me()).filter(|broker| broker.incarnation == self.registration.incarnation);
         match own {
             Some(broker) if !broker.fenced => None,
+            // Without a voter to ask it serves what it has.
+            _ if waiting.is_some() => waiting,
             Some(_) => Some("the metadata leader has not let this node in yet".to_owned()),
             None if image.cluster_id().is_zero() => Some("there is no metadata here yet".to_owned()),
             None => Some("this node is not registered with the metadata leader yet".to_owned()),

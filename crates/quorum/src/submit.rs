@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chronik_base::NodeId;
+use chronik_base::{CallError, ErrorCode, NodeId};
 use chronik_meta::{Command, MetaError, MetaHandle, Reply, Results};
 use chronik_raft::WriteError;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use crate::inner::{Inner, Store, lock};
+use crate::inner::{Inner, Matter, Store, address_of, lock};
 use crate::message::{self, Role, Submit, Submitted, kind};
 use crate::remembered::{Seen, is_done_already};
 
@@ -60,14 +60,14 @@ impl Inner {
             wait_ms: millis(self.timing.request),
             commands,
         };
-        let mut attempt = Attempt { is_uncertain: false };
+        let mut attempt = Attempt { may_be_done: false, is_asking: false };
         let outcome = tokio::time::timeout_at(deadline, self.try_until_done(&submit, &mut attempt)).await;
         let (submitted, count) = (outcome.unwrap_or(Err(MetaError::NoQuorum)), submit.commands.len());
         match submitted {
-            Ok(results) if attempt.is_uncertain => self.settle(&submit.commands, results),
+            Ok(results) if attempt.may_be_done => self.settle(&submit.commands, results),
             Ok(results) => results,
             // It may have been carried out by a leader that did not say so.
-            Err(MetaError::NoQuorum) if attempt.is_uncertain => {
+            Err(MetaError::NoQuorum) if attempt.may_be_done || attempt.is_asking => {
                 self.counts.timed_out();
                 let waited_ms = u64::from(millis(started.elapsed()));
                 vec![Err(MetaError::TimedOut { waited_ms }); count]
@@ -89,6 +89,7 @@ impl Inner {
         loop {
             let mut turns = self.turns.subscribe();
             let leader = self.leader();
+            attempt.is_asking = leader.is_some();
             let answer = match leader {
                 Some(leader) if leader == self.me() => self.carry_out(submit.commands.clone()).await?,
                 Some(leader) => {
@@ -97,7 +98,7 @@ impl Inner {
                         answer = self.ask_leader(leader, submit, attempt) => answer,
                         // The leader may be gone or paused without its connection saying so.
                         () = self.another_leader(leader) => {
-                            attempt.is_uncertain = true;
+                            attempt.may_be_done = true;
                             continue;
                         }
                     }
@@ -113,6 +114,7 @@ impl Inner {
                     return Ok(results);
                 }
                 Submitted::NotLeader(hint) => {
+                    attempt.is_asking = false;
                     if let Some(hint) = hint.filter(|hint| Some(*hint) != leader) {
                         self.hear_leader(Some(hint));
                     }
@@ -147,18 +149,14 @@ impl Inner {
         match answer.map(|payload| message::read(payload, Submitted::get)) {
             Ok(Ok(submitted)) => submitted,
             Ok(Err(error)) => {
-                attempt.is_uncertain = true;
-                self.note_problem(
-                    leader,
-                    Some(format!("its answer to a change of metadata is bad: {error}")),
-                );
+                attempt.may_be_done = true;
+                let problem = format!("its answer to a change of metadata is bad: {error}");
+                self.note_problem(leader, Matter::Answers, Some(problem));
                 Submitted::NotLeader(None)
             }
             Err(error) => {
-                attempt.is_uncertain |= !matches!(
-                    error,
-                    chronik_base::CallError::UnknownNode(_) | chronik_base::CallError::Refused { .. }
-                );
+                attempt.may_be_done |=
+                    !matches!(error, CallError::UnknownNode(_) | CallError::Refused { .. });
                 tracing::debug!(leader, "a change of metadata was not answered: {error}");
                 Submitted::NotLeader(None)
             }
@@ -210,6 +208,10 @@ impl Inner {
         if !self.is_leader() {
             return Submitted::NotLeader(self.leader().filter(|leader| *leader != self.me()));
         }
+        let count = submit.commands.len();
+        if let Some(refusal) = submit.commands.iter().find_map(|command| self.is_doubled(command)) {
+            return Submitted::Done { offset: 0, results: vec![Err(refusal); count] };
+        }
         let key = (from, submit.incarnation, submit.sequence);
         let mut outcome = match self.remembered.see(key) {
             Seen::Before(outcome) => outcome,
@@ -217,7 +219,6 @@ impl Inner {
                 let inner = Arc::clone(self);
                 // A task of its own: the call may end before it, and the caller may ask again.
                 self.spawn(async move {
-                    let count = submit.commands.len();
                     let submitted = match inner.carry_out(submit.commands).await {
                         Ok(submitted) => submitted,
                         Err(error) => Submitted::Done { offset: 0, results: vec![Err(error); count] },
@@ -230,19 +231,38 @@ impl Inner {
                 outcome
             }
         };
-        let until = Instant::now() + Duration::from_millis(u64::from(submit.wait_ms));
-        tokio::select! {
-            outcome = outcome.wait_for(Option::is_some) => {
-                outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Submitted::NotLeader(None))
-            }
-            () = sleep_until(until) => Submitted::NotLeader(None),
-        }
+        let wait = Duration::from_millis(u64::from(submit.wait_ms));
+        let outcome = tokio::time::timeout(wait, outcome.wait_for(Option::is_some)).await;
+        let submitted = outcome.ok().and_then(Result::ok).and_then(|outcome| outcome.clone());
+        submitted.unwrap_or_else(|| {
+            let waited_ms = u64::from(submit.wait_ms);
+            Submitted::Done { offset: 0, results: vec![Err(MetaError::TimedOut { waited_ms }); count] }
+        })
+    }
+
+    /// Refuses a registration under the id of a broker that lives and has another data directory: one of the two was started with a wrong id. If
+    /// it is a wiped disk, the earlier process is gone, and fenced soon.
+    fn is_doubled(&self, command: &Command) -> Option<MetaError> {
+        let Command::RegisterBroker { id, directory, .. } = command else { return None };
+        let image = self.image();
+        let other = image
+            .broker(*id)
+            .filter(|other| !other.fenced && other.directory != *directory && !other.directory.is_zero())?;
+        Some(MetaError::Remote {
+            code: ErrorCode::DuplicateBrokerRegistration,
+            message: format!(
+                "node id {id} is in use by a live broker at {} with another data directory: give one of them another --node-id",
+                address_of(&other.endpoints)
+            ),
+        })
     }
 }
 
 struct Attempt {
     /// True once a leader may have carried the submission out without saying so.
-    is_uncertain: bool,
+    may_be_done: bool,
+    /// True while an answer is waited for.
+    is_asking: bool,
 }
 
 async fn local(handle: &MetaHandle, commands: Vec<Command>) -> Results {

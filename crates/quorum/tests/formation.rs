@@ -34,6 +34,7 @@ async fn nodes_find_each_other_in_any_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_at_once_make_one_cluster() {
     let net = Net::new();
+    let begun = std::time::Instant::now();
     let starts: Vec<_> = (1..=5)
         .map(|node| {
             let net = net.clone();
@@ -46,6 +47,7 @@ async fn all_at_once_make_one_cluster() {
     }
     let nodes: Vec<_> = nodes.iter().collect();
     all_ready(&nodes).await;
+    println!("all five are in after {:?}", begun.elapsed());
     all_alike(&nodes).await;
     net.close().await;
 }

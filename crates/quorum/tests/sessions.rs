@@ -132,3 +132,23 @@ async fn everything_is_put_on_every_broker_where_that_is_asked_for() {
     until("what comes is on both", || on_both("after", 0)).await;
     net.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_with_a_taken_id_is_told() {
+    let net = Net::new();
+    let [one, two, _] = standalone_with_followers(&net).await;
+    let epoch = two.broker_epoch();
+    // Another directory, under the id of a node that lives.
+    let elsewhere = Net::new();
+    let stranger = elsewhere.start_beside(&net, 2, observer(&[1]), How { directory: 9, ..How::new(2) }).await;
+    until("it says so", || stranger.not_ready().is_some_and(|problem| problem.contains("another --node-id")))
+        .await;
+    assert_eq!(two.not_ready(), None);
+    assert_eq!(two.broker_epoch(), epoch);
+    // The other one goes: then it is a disk that was replaced.
+    net.kill(2, true).await;
+    until("it is let in", || stranger.not_ready().is_none()).await;
+    assert_eq!(one.image().broker(2).unwrap().directory, uuid(9));
+    stranger.close().await;
+    net.close().await;
+}
