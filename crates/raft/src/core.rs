@@ -205,7 +205,7 @@ impl Core {
             }
             kind::CANVASS => {
                 let request = Canvass::decode(payload).map_err(unreadable)?;
-                Ok(CanvassAnswer { granted: self.on_canvass(&request) }.encode())
+                Ok(CanvassAnswer { granted: self.on_canvass(from, &request) }.encode())
             }
             kind => Err(format!("kind {kind} is not one of the metadata quorum's")),
         }
@@ -242,15 +242,16 @@ impl Core {
         Ok(answer.encode())
     }
 
-    /// Whether this node would vote for who asks. It changes nothing here; so a node that was cut off or asleep learns that it is not needed
-    /// without disturbing anybody.
-    fn on_canvass(&self, request: &Canvass) -> bool {
+    /// Whether this node would vote for who asks. No vote and no term changes by it; so a node that was cut off or asleep learns that it is not
+    /// needed without disturbing anybody.
+    fn on_canvass(&self, from: NodeId, request: &Canvass) -> bool {
         let now = Instant::now();
         let metrics = self.metrics();
         let leads = metrics.state == ServerState::Leader
             && !self.resigning.load(Ordering::Relaxed)
             && self.supporters(&metrics, now).is_reached();
-        !leads && self.election().would_vote(now, self.log.last(), request.last_log_id)
+        let is_higher = from > node_id(self.me);
+        !leads && self.election().on_asked_by(now, self.log.last(), request.last_log_id, is_higher)
     }
 
     async fn on_piece(&self, from: NodeId, piece: SnapshotPiece) -> Result<Bytes, String> {

@@ -120,11 +120,11 @@ impl Driver {
         if (!alone && !core.election().is_due(now)) || self.canvassing.swap(true, Ordering::AcqRel) {
             return;
         }
-        core.election().on_attempt(now);
+        core.election().on_asking(now);
         let (core, canvassing) = (Arc::clone(core), Arc::clone(&self.canvassing));
         let metrics = metrics.clone();
         tokio::spawn(async move {
-            if canvass(&core, &metrics, now).await {
+            if canvass(&core, &metrics).await {
                 let _ = core.raft.trigger().elect().await;
                 if alone {
                     // The vote is being written; nobody else decides, so there is no random wait to keep from asking twice.
@@ -210,7 +210,7 @@ impl Driver {
 }
 
 /// Asks all voters whether they would vote for this node, until a majority would or all have answered.
-async fn canvass(core: &Arc<Core>, metrics: &Metrics, began: Instant) -> bool {
+async fn canvass(core: &Arc<Core>, metrics: &Metrics) -> bool {
     let request = Canvass { last_log_id: core.log.last() }.encode();
     let mut asked = JoinSet::new();
     for voter in voters(metrics).into_iter().filter(|voter| *voter != core.me) {
@@ -223,21 +223,20 @@ async fn canvass(core: &Arc<Core>, metrics: &Metrics, began: Instant) -> bool {
         });
     }
     let mut granted = vec![core.me];
-    loop {
+    let elected = loop {
         if Majority::count(voter_sets(metrics), |voter| granted.contains(&voter)).is_reached() {
-            break;
+            break true;
         }
         match asked.join_next().await {
             Some(Ok(voter)) => granted.extend(voter),
             Some(Err(_)) => {}
-            None => return false,
+            None => break false,
         }
+    };
+    if !core.election().on_asked() || !elected {
+        return false;
     }
-    // A leader that was heard of in the meantime stays.
-    let now = Instant::now();
-    let heard = core.election().heard_ago(now).is_some_and(|ago| ago < now.saturating_duration_since(began));
-    if !heard {
-        tracing::info!(voters = ?granted.iter().map(|id| node_id(*id)).collect::<Vec<_>>(), "standing for election");
-    }
-    !heard
+    let voters: Vec<NodeId> = granted.into_iter().map(node_id).collect();
+    tracing::info!(?voters, "standing for election");
+    true
 }

@@ -15,6 +15,10 @@ pub(crate) struct Election {
     heard: Option<Instant>,
     /// When a vote was last given to another node.
     voted: Option<Instant>,
+    /// When another node was last told that it would get this one's vote.
+    promised: Option<Instant>,
+    /// Since when this node asks the others whether they would vote for it.
+    asking: Option<Instant>,
     /// When to stand for election, if nothing happens until then.
     deadline: Instant,
     random: u64,
@@ -23,7 +27,8 @@ pub(crate) struct Election {
 impl Election {
     pub(crate) fn new(timing: Timing, now: Instant) -> Self {
         let random = RandomState::new().hash_one(now) | 1;
-        let mut election = Self { timing, heard: None, voted: None, deadline: now, random };
+        let mut election =
+            Self { timing, heard: None, voted: None, promised: None, asking: None, deadline: now, random };
         election.postpone(now);
         election
     }
@@ -46,6 +51,18 @@ impl Election {
         self.deadline = now + self.timing.election_min / 2 + self.random_below(spread);
     }
 
+    /// This node begins to ask the others whether they would vote for it.
+    pub(crate) fn on_asking(&mut self, now: Instant) {
+        self.asking = Some(now);
+        self.on_attempt(now);
+    }
+
+    /// The others were asked. True if this node may stand for election: not when it heard of a leader or of another candidate in the meantime.
+    pub(crate) fn on_asked(&mut self) -> bool {
+        let Some(began) = self.asking.take() else { return false };
+        [self.heard, self.voted, self.promised].into_iter().flatten().all(|at| at < began)
+    }
+
     /// The connection to the leader broke or was refused: no need to wait longer than its lease lasts.
     pub(crate) fn on_leader_lost(&mut self, now: Instant) {
         let end = self.heard.map_or(now, |heard| heard + self.timing.lease());
@@ -64,12 +81,27 @@ impl Election {
         self.heard.map(|heard| now.saturating_duration_since(heard))
     }
 
-    /// True if a node whose log ends with `theirs` would get this one's vote, whose log ends with `mine`.
-    pub(crate) fn would_vote(&self, now: Instant, mine: Option<LogId>, theirs: Option<LogId>) -> bool {
+    /// Another node asks whether it would get this one's vote; its log ends with `theirs`, this one's with `mine`. If both ask at the same time,
+    /// with the same log, the one with the higher id (`is_higher`: the other) goes first, or they would depose each other. A promise keeps this
+    /// node from standing for so short a time only that nobody who asks in vain can keep it from doing so for good.
+    pub(crate) fn on_asked_by(
+        &mut self,
+        now: Instant,
+        mine: Option<LogId>,
+        theirs: Option<LogId>,
+        is_higher: bool,
+    ) -> bool {
         let quiet = |since: Option<Instant>| {
             since.is_none_or(|since| now.saturating_duration_since(since) > self.timing.lease())
         };
-        quiet(self.heard) && quiet(self.voted) && theirs >= mine
+        let goes_first = self.asking.is_none() || theirs > mine || is_higher;
+        let promised = quiet(self.heard) && quiet(self.voted) && theirs >= mine && goes_first;
+        if promised {
+            self.promised = Some(now);
+            let spread = (self.timing.election_max - self.timing.election_min) / 4;
+            self.deadline = self.deadline.max(now + self.timing.election_min / 4 + self.random_below(spread));
+        }
+        promised
     }
 
     fn postpone(&mut self, now: Instant) {
@@ -160,15 +192,46 @@ mod tests {
     fn no_vote_within_the_lease_nor_for_a_shorter_log() {
         let start = Instant::now();
         let mut election = Election::new(Timing::default(), start);
-        assert!(election.would_vote(start, None, None));
+        assert!(election.on_asked_by(start, None, None, false));
         election.on_leader_heard(start);
-        assert!(!election.would_vote(start + Duration::from_millis(400), None, None));
+        assert!(!election.on_asked_by(start + Duration::from_millis(400), None, None, true));
         let after = start + Duration::from_millis(401);
-        assert!(election.would_vote(after, log_id(1, 5), log_id(2, 3)));
-        assert!(!election.would_vote(after, log_id(2, 3), log_id(1, 5)));
-        assert!(!election.would_vote(after, log_id(1, 5), None));
+        assert!(election.on_asked_by(after, log_id(1, 5), log_id(2, 3), false));
+        assert!(!election.on_asked_by(after, log_id(2, 3), log_id(1, 5), true));
+        assert!(!election.on_asked_by(after, log_id(1, 5), None, true));
         election.on_vote_given(after);
-        assert!(!election.would_vote(after + Duration::from_millis(400), None, None));
+        assert!(!election.on_asked_by(after + Duration::from_millis(400), None, None, true));
+    }
+
+    #[test]
+    fn of_two_that_ask_at_once_one_stands() {
+        let start = Instant::now();
+        let (mut low, mut high) =
+            (Election::new(Timing::default(), start), Election::new(Timing::default(), start));
+        low.on_asking(start);
+        high.on_asking(start);
+        let then = start + Duration::from_millis(1);
+        assert!(low.on_asked_by(then, log_id(1, 5), log_id(1, 5), true));
+        assert!(!high.on_asked_by(then, log_id(1, 5), log_id(1, 5), false));
+        assert!(!low.on_asked());
+        assert!(high.on_asked());
+        // The longer log goes before the higher id.
+        high.on_asking(then);
+        assert!(high.on_asked_by(then, log_id(1, 5), log_id(1, 6), false));
+        assert!(!high.on_asked());
+    }
+
+    #[test]
+    fn who_asks_in_vain_keeps_nobody_from_standing() {
+        let start = Instant::now();
+        let mut election = Election::new(Timing::default(), start);
+        let due = (0..20).find(|n| {
+            let now = start + Duration::from_millis(200 * n);
+            let due = election.is_due(now);
+            election.on_asked_by(now, None, None, true);
+            due
+        });
+        assert!(due.is_some_and(|n| n <= 4), "{due:?}");
     }
 
     #[test]

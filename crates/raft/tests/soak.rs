@@ -42,6 +42,10 @@ async fn leaders_are_killed() {
         let leader = cluster.leader().await;
         cluster.kill(leader);
         let killed = Instant::now();
+        // Their connections to it break.
+        for node in cluster.nodes.values() {
+            node.on_lost(leader);
+        }
         cluster.write(vec![ids(1)]).await;
         times.push(killed.elapsed());
         cluster.start(leader).await;
