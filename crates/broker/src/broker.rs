@@ -62,7 +62,7 @@ pub struct Broker {
     pub(crate) is_bound: bool,
     /// Other nodes are told which cluster that is.
     pub(crate) cluster_told: AtomicBool,
-    follower_problems: Mutex<BTreeMap<String, String>>,
+    follower_problems: Mutex<BTreeMap<String, (String, u64)>>,
     pub(crate) producer_ids: ProducerIds,
     /// The data directory.
     pub(crate) data_path: PathBuf,
@@ -307,14 +307,17 @@ impl Broker {
     /// Notes why the node at `address`, which is to follow this one (`replication.followers`), does not; `None` if it does.
     pub fn set_follower_problem(&self, address: &str, problem: Option<String>) {
         let mut problems = self.follower_problems.hold();
-        match problem {
-            Some(problem) => problems.insert(address.to_owned(), problem),
-            None => problems.remove(address),
+        let Some(problem) = problem else {
+            problems.remove(address);
+            return;
         };
+        if problems.get(address).is_none_or(|(known, _)| *known != problem) {
+            problems.insert(address.to_owned(), (problem, self.clock.monotonic_ms()));
+        }
     }
 
-    /// What [`Broker::set_follower_problem`] noted, by address.
-    pub fn follower_problems(&self) -> BTreeMap<String, String> {
+    /// What [`Broker::set_follower_problem`] noted, by address, and since when on the monotonic clock.
+    pub(crate) fn follower_problems(&self) -> BTreeMap<String, (String, u64)> {
         self.follower_problems.hold().clone()
     }
 

@@ -137,7 +137,20 @@ impl Broker {
             problem: peer.problem,
             since_ms: millis(peer.state_for),
         });
-        peers.collect()
+        let mut all: Vec<PeerStatus> = peers.collect();
+        for (address, (problem, since_ms)) in self.follower_problems() {
+            if !all.iter().any(|peer| peer.address == address) {
+                all.push(PeerStatus {
+                    from: self.node_id,
+                    id: None,
+                    address,
+                    state: PeerState::Failed,
+                    problem: Some(problem),
+                    since_ms: self.clock.monotonic_ms().saturating_sub(since_ms),
+                });
+            }
+        }
+        all
     }
 
     /// How far the followers of the partitions that this node leads are behind: of one topic, or of all. Listed are partitions that have a follower

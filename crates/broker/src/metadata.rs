@@ -246,7 +246,9 @@ impl Broker {
 
     fn settings_of(&self, topic: &chronik_meta::Topic) -> Arc<TopicSettings> {
         let dynamic = self.dynamic();
-        TopicSettings::new(&topic.configs, &dynamic.settings, &dynamic.config)
+        // Elections count on leaders not to commit with fewer replicas than the metadata ask for.
+        let agreed = self.metadata.image().min_in_sync(topic);
+        TopicSettings::new(&topic.configs, &dynamic.settings, &dynamic.config, agreed)
     }
 
     /// What roles depend on beside the metadata.

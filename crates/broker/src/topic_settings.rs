@@ -18,11 +18,13 @@ pub(crate) struct TopicSettings {
 }
 
 impl TopicSettings {
-    /// The settings of a topic that sets `overrides`, on a node with `settings`.
+    /// The settings of a topic that sets `overrides`, on a node with `settings`, in a cluster that asks for at least `min_in_sync`
+    /// in-sync replicas.
     pub(crate) fn new(
         overrides: &BTreeMap<String, String>,
         settings: &Settings,
         node: &NodeConfig,
+        min_in_sync: usize,
     ) -> Arc<Self> {
         let topic = TopicConfig::resolve(overrides, settings);
         let segment_bytes = usize::try_from(topic.segment_bytes).unwrap_or(1 << 30);
@@ -65,7 +67,7 @@ impl TopicSettings {
         Arc::new(Self {
             rules,
             log_options: Arc::new(log_options),
-            min_insync_replicas: usize::try_from(topic.min_insync_replicas).unwrap_or(1),
+            min_insync_replicas: usize::try_from(topic.min_insync_replicas).unwrap_or(1).max(min_in_sync),
         })
     }
 

@@ -18,6 +18,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// What failed is tried again after this long, later after twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(2);
+/// A node that was invited starts anew; it is asked again after this long.
+const RESTART_TIME: Duration = Duration::from_millis(500);
 /// A follower that follows is looked after so often: it may have come back with an empty disk.
 const CARE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -94,7 +96,8 @@ pub(crate) async fn keep_follower(
         }
         let wait = match &now {
             Ok("follows") => CARE_INTERVAL,
-            Ok(_) => RETRY_FIRST,
+            // It starts anew first.
+            Ok(_) => RESTART_TIME,
             Err(_) => retry,
         };
         retry = if now.is_ok() { RETRY_FIRST } else { (retry * 2).min(RETRY_MOST) };

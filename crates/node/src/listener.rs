@@ -133,7 +133,7 @@ async fn refused(error: &io::Error, shared: &Shared) {
     shared.warn("accept failed", || match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE) => format!(
             "no connection can be taken: {error}; {} are open and go on (raise `ulimit -n` and start again)",
-            shared.registry.len()
+            shared.registry.count()
         ),
         _ => format!("no connection can be taken: {error}; trying again"),
     });

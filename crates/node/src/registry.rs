@@ -86,7 +86,7 @@ impl Registry {
     }
 
     /// Connections that are open.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.open().connections.len()
     }
 

@@ -28,7 +28,7 @@ impl NodeStatus for Status {
 
     fn metrics(&self) -> String {
         let gauges = [
-            ("chronik_connections", "Open connections.", self.registry.len()),
+            ("chronik_connections", "Open connections.", self.registry.count()),
             (
                 "chronik_queued_request_bytes",
                 "Bytes of requests that are arriving or wait for their answers.",
