@@ -349,7 +349,7 @@ fn list(
         match topics.last_mut().filter(|topic| *topic.name == **name) {
             Some(topic) => topic.partitions.push(ongoing),
             None => {
-                topics.push(OngoingTopicReassignment { name: Str::from(&*name), partitions: vec![ongoing] })
+                topics.push(OngoingTopicReassignment { name: Str::from(name), partitions: vec![ongoing] })
             }
         }
     }
