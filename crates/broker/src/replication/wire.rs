@@ -1,4 +1,5 @@
-//! What leaders and followers say to each other, in bytes: one-way messages on the follower's connection to the leader.
+//! What leaders and followers say to each other, in bytes: one-way messages on the follower's connection to the leader
+//! (`docs/replication-protocol.md`).
 //!
 //! All integers are big-endian. A subscription names its stream (`chronik_replica::StreamId`); everything that belongs to the
 //! stream carries that name, so that what is left of an earlier connection or epoch is never taken for news.
