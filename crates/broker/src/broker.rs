@@ -158,6 +158,8 @@ impl Broker {
         let timing = Timing {
             heartbeat: Duration::from_millis(config.broker_heartbeat_interval_ms),
             session: Duration::from_millis(config.broker_session_timeout_ms),
+            shutdown: Duration::from_millis(config.controlled_shutdown_timeout_ms),
+            rebalance_delay: Duration::from_secs(config.leader_imbalance_check_interval_seconds),
             ..Timing::default()
         };
         let election = Duration::from_millis(config.quorum_election_timeout_ms);
@@ -369,6 +371,7 @@ impl Broker {
         let own = image.broker_configs(self.node_id).unwrap_or(&none);
         let settings = self.dynamic().settings.with_dynamic(image.default_broker_configs(), own);
         let config = NodeConfig::from_settings(&settings);
+        self.replication.throttle.set_rate(config.replication_throttle_bytes_per_sec);
         *self.dynamic.exclusive() = Arc::new(Dynamic { settings, config });
     }
 

@@ -87,9 +87,9 @@ node_settings! {
     broker_heartbeat_interval_ms: u64 = "broker.heartbeat.interval.ms", Kind::Long { min: 10, max: 60_000 }, Millis, Some("200"), AtStart, Cluster;
     /// A voter that hears nothing from the metadata leader for this long asks for votes; each waits up to twice as long, drawn at
     /// random, so that they do not all ask at once.
-    quorum_election_timeout_ms: u64 = "quorum.election.timeout.ms", Kind::Long { min: 50, max: 60_000 }, Millis, Some("750"), AtStart, Cluster;
+    quorum_election_timeout_ms: u64 = "quorum.election.timeout.ms", Kind::Long { min: 50, max: 60_000 }, Millis, Some("500"), AtStart, Cluster;
     /// How often the metadata leader tells the other voters that it leads.
-    quorum_heartbeat_interval_ms: u64 = "quorum.heartbeat.interval.ms", Kind::Long { min: 10, max: 10_000 }, Millis, Some("150"), AtStart, Cluster;
+    quorum_heartbeat_interval_ms: u64 = "quorum.heartbeat.interval.ms", Kind::Long { min: 10, max: 10_000 }, Millis, Some("100"), AtStart, Cluster;
     /// A node that is told to end hands its leaderships over first, so that no request fails.
     controlled_shutdown_enable: bool = "controlled.shutdown.enable", Kind::Bool, None, Some("true"), AtStart, Cluster;
     /// How long that may take at most; then it ends all the same.

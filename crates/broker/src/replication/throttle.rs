@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A token bucket of one second. Live replication does not draw from it.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    bytes_per_second: u64,
+    bytes_per_second: AtomicU64,
     tokens: AtomicI64,
     filled_ms: AtomicU64,
 }
@@ -14,17 +14,23 @@ pub(crate) struct Throttle {
 impl Throttle {
     /// So many bytes a second; 0 is no limit.
     pub(crate) fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second, tokens: AtomicI64::new(0), filled_ms: AtomicU64::new(0) }
+        Self { bytes_per_second: AtomicU64::new(bytes_per_second), tokens: AtomicI64::new(0), filled_ms: AtomicU64::new(0) }
+    }
+
+    /// The setting was altered.
+    pub(crate) fn set_rate(&self, bytes_per_second: u64) {
+        self.bytes_per_second.store(bytes_per_second, Ordering::Relaxed);
     }
 
     /// How long to wait before more is sent, if at all.
     pub(crate) fn wait(&self, now_ms: u64) -> Option<Duration> {
-        if self.bytes_per_second == 0 {
+        let bytes_per_second = self.bytes_per_second.load(Ordering::Relaxed);
+        if bytes_per_second == 0 {
             return None;
         }
         let before = self.filled_ms.fetch_max(now_ms, Ordering::AcqRel);
         let passed = now_ms.saturating_sub(before).min(1_000);
-        let rate = i64::try_from(self.bytes_per_second).unwrap_or(i64::MAX);
+        let rate = i64::try_from(bytes_per_second).unwrap_or(i64::MAX);
         let gained = rate.saturating_mul(i64::try_from(passed).unwrap_or(0)) / 1_000;
         let have = self.tokens.fetch_add(gained, Ordering::AcqRel).saturating_add(gained);
         if have > rate {
@@ -33,13 +39,13 @@ impl Throttle {
         if have > 0 {
             return None;
         }
-        let missing_ms = have.unsigned_abs().saturating_add(1).saturating_mul(1_000) / self.bytes_per_second;
+        let missing_ms = have.unsigned_abs().saturating_add(1).saturating_mul(1_000) / bytes_per_second;
         Some(Duration::from_millis(missing_ms.clamp(5, 1_000)))
     }
 
     /// So many bytes were sent.
     pub(crate) fn spend(&self, bytes: usize) {
-        if self.bytes_per_second > 0 {
+        if self.bytes_per_second.load(Ordering::Relaxed) > 0 {
             self.tokens.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::AcqRel);
         }
     }
