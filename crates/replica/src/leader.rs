@@ -233,7 +233,8 @@ impl<T> Leader<T> {
     pub fn on_appended(&mut self, end_offset: i64, now_ms: u64) {
         if end_offset > self.appended {
             self.appended = end_offset;
-            self.followers.iter_mut().for_each(|member| member.look(end_offset, now_ms));
+            let lag_ms = self.lag_time_max_ms;
+            self.followers.iter_mut().for_each(|member| member.look(end_offset, now_ms, lag_ms));
         }
     }
 
@@ -282,13 +283,14 @@ impl<T> Leader<T> {
         to: impl FnMut(T),
     ) -> Result<Progress, LeaderError> {
         self.check_epoch(start.epoch)?;
-        let log_end = self.appended;
+        let (log_end, lag_ms) = (self.appended, self.lag_time_max_ms);
         let member = self.member(start.node)?;
         if member.stream.is_some_and(|current| start.stream <= current) {
             let (found, current) = (start.stream, member.stream);
             return Err(LeaderError::StaleStream { node: start.node, found, current });
         }
-        member.on_subscribed(start.stream, start.flushed_end, log_end, now_ms);
+        member.on_subscribed(start.stream, start.flushed_end, now_ms);
+        member.look(log_end, now_ms, lag_ms);
         Ok(self.settle(to))
     }
 
@@ -307,13 +309,14 @@ impl<T> Leader<T> {
         to: impl FnMut(T),
     ) -> Result<Progress, LeaderError> {
         self.check_epoch(epoch)?;
-        let log_end = self.appended;
+        let (log_end, lag_ms) = (self.appended, self.lag_time_max_ms);
         let member = self.member(follower)?;
         if member.stream != Some(stream) {
             let current = member.stream;
             return Err(LeaderError::StaleStream { node: follower, found: stream, current });
         }
-        member.on_flushed(end_offset, log_end, now_ms);
+        member.on_flushed(end_offset, now_ms);
+        member.look(log_end, now_ms, lag_ms);
         Ok(self.settle(to))
     }
 
@@ -337,8 +340,8 @@ impl<T> Leader<T> {
     /// Time has passed: hands out whoever waits for `acks=all` while too few replicas are there. Due at [`Leader::next_tick_ms`]; a tick that comes
     /// early does no harm. Look at [`Leader::propose`] afterwards.
     pub fn tick(&mut self, now_ms: u64, to: impl FnMut(T, Settled)) {
-        let log_end = self.appended;
-        self.followers.iter_mut().for_each(|member| member.look(log_end, now_ms));
+        let (log_end, lag_ms) = (self.appended, self.lag_time_max_ms);
+        self.followers.iter_mut().for_each(|member| member.look(log_end, now_ms, lag_ms));
         self.settle_or_fail(now_ms, to);
     }
 

@@ -50,11 +50,17 @@ pub(crate) struct Member {
     pub(crate) last_ack_ms: Option<u64>,
     /// The last time of which it is known that the follower came to hold all that the leader's log held then. While there is no goal, it still does.
     caught_up_ms: u64,
-    goal: Option<Goal>,
+    /// What it has to reach, in the order of time; only the first `goal_count` count. Several, so that one that is reached late does not give the next a
+    /// whole time anew.
+    goals: [Goal; GOALS],
+    goal_count: usize,
 }
 
+/// Moments that are kept of a follower that is behind: a part of `replica.lag.time.max.ms` apart, so that is how exactly it is kept.
+const GOALS: usize = 4;
+
 /// What a follower that is behind has to reach next, and in time: everything that the leader's log held at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Goal {
     end: i64,
     since_ms: u64,
@@ -73,7 +79,8 @@ impl Member {
             link_since_ms: now_ms,
             last_ack_ms: None,
             caught_up_ms: now_ms,
-            goal: None,
+            goals: [Goal::default(); GOALS],
+            goal_count: 0,
         }
     }
 
@@ -105,35 +112,51 @@ impl Member {
         }
     }
 
-    pub(crate) fn on_subscribed(&mut self, stream: StreamId, flushed: i64, leader_end: i64, now_ms: u64) {
+    pub(crate) fn on_subscribed(&mut self, stream: StreamId, flushed: i64, now_ms: u64) {
         self.stream = Some(stream);
         self.flushed = flushed;
         self.link = Link::Up;
         self.link_since_ms = now_ms;
-        self.look(leader_end, now_ms);
     }
 
-    pub(crate) fn on_flushed(&mut self, end: i64, leader_end: i64, now_ms: u64) {
+    pub(crate) fn on_flushed(&mut self, end: i64, now_ms: u64) {
         self.flushed = self.flushed.max(end);
         self.last_ack_ms = Some(now_ms);
-        self.look(leader_end, now_ms);
     }
 
     /// The leader's log ends at `leader_end` now.
-    pub(crate) fn look(&mut self, leader_end: i64, now_ms: u64) {
-        match self.goal {
-            // A goal stays until it is reached; a later one would always be out of reach under load.
-            Some(goal) if self.flushed < goal.end => return,
+    pub(crate) fn look(&mut self, leader_end: i64, now_ms: u64, lag_time_max_ms: u64) {
+        let open = self.goals.get(..self.goal_count).unwrap_or_default();
+        let reached = open.iter().take_while(|goal| self.flushed >= goal.end).count();
+        match open.get(..reached).and_then(<[Goal]>::last) {
             Some(goal) => self.caught_up_ms = goal.since_ms,
             // Until now it held all that there was.
-            None => self.caught_up_ms = self.caught_up_ms.max(now_ms),
+            None if open.is_empty() => self.caught_up_ms = self.caught_up_ms.max(now_ms),
+            None => {}
         }
-        self.goal = (self.flushed < leader_end).then_some(Goal { end: leader_end, since_ms: now_ms });
+        self.goals.rotate_left(reached);
+        self.goal_count -= reached;
+        if self.flushed >= leader_end {
+            return;
+        }
+        let apart = lag_time_max_ms / GOALS as u64;
+        let last = self.goals.get(..self.goal_count).and_then(<[Goal]>::last);
+        if last.is_none_or(|last| now_ms >= last.since_ms.saturating_add(apart))
+            && let Some(free) = self.goals.get_mut(self.goal_count)
+        {
+            *free = Goal { end: leader_end, since_ms: now_ms };
+            self.goal_count += 1;
+        }
+    }
+
+    /// The first moment of which it does not hold yet what there was.
+    fn behind_since_ms(&self) -> Option<u64> {
+        self.goals.get(..self.goal_count)?.first().map(|goal| goal.since_ms)
     }
 
     /// The leader's log was cut back to `leader_end`.
     pub(crate) fn on_cut(&mut self, leader_end: i64) {
-        if let Some(goal) = &mut self.goal {
+        for goal in &mut self.goals {
             goal.end = goal.end.min(leader_end);
         }
     }
@@ -170,11 +193,10 @@ impl Member {
             // A member that comes back with less than is committed has lost what it once acknowledged.
             Link::Up if self.in_isr && self.flushed < committed => Some(self.link_since_ms),
             Link::Up if self.flushed >= leader_end => None,
-            Link::Up => self.goal.map(|goal| goal.since_ms.saturating_add(lag_time_max_ms)),
+            Link::Up => self.behind_since_ms().map(|since_ms| since_ms.saturating_add(lag_time_max_ms)),
             // A follower that is gone can't say that it is caught up, however little it misses.
             Link::Never | Link::Down => {
-                let since_ms =
-                    self.goal.map_or(self.link_since_ms, |goal| goal.since_ms.min(self.link_since_ms));
+                let since_ms = self.behind_since_ms().unwrap_or(u64::MAX).min(self.link_since_ms);
                 Some(since_ms.saturating_add(lag_time_max_ms))
             }
         }

@@ -51,6 +51,25 @@ fn a_member_that_moves_but_never_catches_up_leaves() {
 }
 
 #[test]
+fn a_goal_that_is_reached_late_gives_the_next_no_whole_time() {
+    let mut leader = leader(&[1, 2], &[1, 2], 0);
+    subscribe(&mut leader, 2, 0, 0);
+    leader.on_appended(10, 1_000);
+    leader.on_appended(20, 1_000 + LAG_MS / 4);
+    leader.on_appended(30, 1_000 + LAG_MS / 4 + 1);
+    ack(&mut leader, 2, 10, 900 + LAG_MS);
+    assert_eq!(leader.next_tick_ms(), Some(1_000 + LAG_MS / 4 + LAG_MS), "the append of 20 counts");
+    ack(&mut leader, 2, 20, 950 + LAG_MS);
+    assert_eq!(
+        leader.next_tick_ms(),
+        Some(900 + LAG_MS + LAG_MS),
+        "looked at again with the acknowledgement"
+    );
+    ack(&mut leader, 2, 30, 960 + LAG_MS);
+    assert_eq!(leader.next_tick_ms(), None);
+}
+
+#[test]
 fn a_member_that_is_gone_leaves_though_it_misses_nothing() {
     let mut leader = leader(&[1, 2], &[1, 2], 0);
     subscribe(&mut leader, 2, 0, 0);
