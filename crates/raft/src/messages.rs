@@ -242,3 +242,97 @@ pub(crate) fn snapshot_id(last: Option<&LogId>) -> String {
         None => "empty".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fmt::Debug;
+
+    use openraft::{BasicNode, CommittedLeaderId, EntryPayload};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{Entry, Membership, Payload, StoredMembership};
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new(CommittedLeaderId::new(7, 2), index)
+    }
+
+    fn membership() -> Membership {
+        let node = |id: u64| (id, BasicNode::new(format!("host-{id}:9092")));
+        let sets = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3])];
+        Membership::new(sets, BTreeMap::from([node(1), node(2), node(3), node(9)]))
+    }
+
+    fn meta() -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: Some(log_id(41)),
+            last_membership: StoredMembership::new(Some(log_id(3)), membership()),
+            snapshot_id: snapshot_id(Some(&log_id(41))),
+        }
+    }
+
+    /// Whole, it is read as it was; cut short, longer, or of another version, it is refused.
+    fn check<M: Message + Debug>(message: &M) {
+        let bytes = message.encode();
+        let read = M::decode(bytes.clone()).expect("it can be read");
+        assert_eq!(format!("{message:?}"), format!("{read:?}"));
+        for end in 0..bytes.len() {
+            M::decode(bytes.slice(..end)).expect_err("it is cut short");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(M::decode(longer.into()).expect_err("a byte too many"), CodecError::Trailing(1));
+        let mut newer = bytes.to_vec();
+        newer[0] = VERSION + 1;
+        let error = M::decode(newer.into()).expect_err("a newer version");
+        assert!(error.to_string().contains("newer version of Chronik"), "{error}");
+    }
+
+    #[test]
+    fn messages_are_read_as_they_were_written() {
+        let mut vote = Vote::new(8, 3);
+        check(&VoteRequest { vote, last_log_id: Some(log_id(5)) });
+        check(&VoteRequest { vote, last_log_id: None });
+        check(&VoteResponse { vote, vote_granted: true, last_log_id: Some(log_id(5)) });
+        vote.committed = true;
+        let entries = vec![
+            Entry { log_id: log_id(6), payload: EntryPayload::Blank },
+            Entry {
+                log_id: log_id(7),
+                payload: EntryPayload::Normal(Payload(Bytes::from_static(b"payload"))),
+            },
+            Entry { log_id: log_id(8), payload: EntryPayload::Membership(membership()) },
+        ];
+        check(&AppendEntriesRequest::<TypeConfig> {
+            vote,
+            prev_log_id: Some(log_id(5)),
+            leader_commit: None,
+            entries,
+        });
+        check(&AppendEntriesResponse::<u64>::Success);
+        check(&AppendEntriesResponse::PartialSuccess(Some(log_id(7))));
+        check(&AppendEntriesResponse::<u64>::Conflict);
+        check(&AppendEntriesResponse::HigherVote(vote));
+        let bytes = Bytes::from_static(b"a piece");
+        check(&SnapshotPiece { vote, meta: meta(), position: 1 << 40, length: 1 << 41, crc: 9, bytes });
+        check(&SnapshotResponse { vote });
+        check(&Canvass { last_log_id: Some(log_id(5)) });
+        check(&CanvassAnswer { granted: true });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_bytes_bring_a_reader_down(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = Bytes::from([&[VERSION], &bytes[..]].concat());
+            let _ = VoteRequest::decode(bytes.clone());
+            let _ = VoteResponse::decode(bytes.clone());
+            let _ = AppendEntriesRequest::<TypeConfig>::decode(bytes.clone());
+            let _ = AppendEntriesResponse::<u64>::decode(bytes.clone());
+            let _ = SnapshotPiece::decode(bytes.clone());
+            let _ = Canvass::decode(bytes.clone());
+            let _ = Payload(bytes).content();
+        }
+    }
+}

@@ -92,6 +92,9 @@ impl RaftNode {
         let config = Arc::new(library_config(&options.timing));
         let raft = Raft::new(me, config, Network(Arc::clone(&links)), opened.log, machine).await;
         let raft = raft.map_err(|error| StartError::Library(error.to_string()))?;
+        // Once it answers, its metrics say what was found, and no longer what is true of every node.
+        let ready = raft.with_raft_state(|_| ()).await;
+        ready.map_err(|error| StartError::Library(error.to_string()))?;
         let core = Arc::new(Core::new(
             me,
             options.timing,

@@ -120,7 +120,7 @@ fn run(directory: &Path, steps: &[Step]) -> (LogFile, Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn files_hold_what_the_model_holds(steps in prop::collection::vec(step(), 1..40)) {
