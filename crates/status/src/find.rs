@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chronik_base::NodeId;
 
 use crate::problem::{Kind, Problem, Severity};
-use crate::text::{bytes, count, duration, names, nodes};
+use crate::text::{advice, bytes, count, duration, names, nodes};
 use crate::{BrokerStatus, ClusterStatus, PartitionStatus, PeerState};
 
 /// A follower that is in sync and this far behind is told of.
@@ -156,41 +156,53 @@ impl ClusterStatus {
         if !broker.fenced {
             return None;
         }
-        let who = format!("node {} at {}", broker.id, broker.address);
         let peers = || self.peers.iter().filter(|peer| peer.id == Some(broker.id));
         if peers().any(|peer| peer.state == PeerState::Connected) || broker.id == self.node_id {
             return Some(Problem {
                 severity: Severity::AtRisk,
                 kind: Kind::FencedBroker,
-                what: format!("{who} is up and takes no part yet: its copy of the metadata isn't current"),
+                what: format!(
+                    "node {} at {} is up and takes no part yet: its copy of the metadata isn't current",
+                    broker.id, broker.address
+                ),
                 action: format!("wait if it has just started; else see the log of node {}", broker.id),
             });
         }
-        let cause = peers().find_map(|peer| peer.problem.as_ref());
-        let why = match (cause, broker.last_heartbeat_ms) {
-            (Some(cause), Some(ms)) => format!(": {cause}, last heard of {} ago", duration(ms)),
-            (Some(cause), None) => format!(": {cause}"),
-            (None, Some(ms)) => format!(": last heard of {} ago", duration(ms)),
-            (None, None) => String::new(),
+        let (cause, advised) = match peers().find_map(|peer| peer.problem.as_deref()) {
+            Some(problem) => advice(problem),
+            None => ("", None),
         };
+        let mut what = format!("{} is down", named(broker.id, &broker.address, cause));
+        if !cause.is_empty() {
+            what.push_str(&format!(": {cause}"));
+        }
+        if let Some(ms) = broker.last_heartbeat_ms {
+            what.push_str(&format!("; it was last heard of {} ago", duration(ms)));
+        }
+        if broker.replicas > 0 {
+            what.push_str(&format!("; {} there", count(broker.replicas, "replica is", "replicas are")));
+        }
+        let first = advised.filter(|advised| !advised.starts_with("start")).unwrap_or("start it");
         let unvote = if self.metadata.voters.iter().any(|voter| voter.id == broker.id) {
             format!("`chronik cluster remove-voter {}`, then ", broker.id)
         } else {
             String::new()
         };
-        let replicas = match broker.replicas {
-            0 => String::new(),
-            number => format!("; {} there", count(number, "replica is", "replicas are")),
-        };
         Some(Problem {
             severity: Severity::AtRisk,
             kind: Kind::FencedBroker,
-            what: format!("{who} is down{why}{replicas}"),
+            what,
             action: format!(
-                "start it; if it is gone for good, {unvote}`chronik cluster drain {} --unregister`",
+                "{first}; if it is gone for good, {unvote}`chronik cluster drain {} --unregister`",
                 broker.id
             ),
         })
+    }
+
+    /// True if the node was told to leave: it is neither a broker nor a voter, and there is a quorum that could know it.
+    fn is_former(&self, id: NodeId) -> bool {
+        let is_voter = self.metadata.voters.iter().any(|voter| voter.id == id);
+        self.metadata.leader.is_some() && !is_voter && self.broker(id).is_none()
     }
 
     fn unreachable(&self) -> Vec<Problem> {
@@ -206,13 +218,32 @@ impl ClusterStatus {
         let problem = |((id, address, problem), mut from): ((Option<NodeId>, &str, &str), Vec<NodeId>)| {
             from.sort_unstable();
             from.dedup();
-            let who = id.map_or_else(|| address.to_owned(), |id| format!("node {id} at {address}"));
+            if let Some(id) = id.filter(|id| self.is_former(*id)) {
+                return Problem {
+                    severity: Severity::Notice,
+                    kind: Kind::UnreachablePeer,
+                    what: format!(
+                        "node {id} at {address} takes no part any more, and is still looked for by {}",
+                        nodes(&from)
+                    ),
+                    action: "take it out of peers where those are started".to_owned(),
+                };
+            }
+            let (cause, advised) = advice(problem);
+            let who = match id {
+                Some(id) => named(id, address, cause),
+                None if cause.contains(address) => "a node".to_owned(),
+                None => address.to_owned(),
+            };
+            let where_named =
+                "the address is named in peers, join, replication.followers, or that node's advertise";
             Problem {
                 severity: Severity::AtRisk,
                 kind: Kind::UnreachablePeer,
-                what: format!("{} can't reach {who}: {problem}", nodes(&from)),
+                what: format!("{} can't reach {who}: {cause}", nodes(&from)),
                 action: format!(
-                    "start Chronik there and let {address} through, or correct the address where it is named (peers, join, replication.followers, advertise)"
+                    "{} ({where_named})",
+                    advised.unwrap_or("start the node there, or correct the address")
                 ),
             }
         };
@@ -317,6 +348,11 @@ impl ClusterStatus {
         );
         notices
     }
+}
+
+/// `node 3 at HOST:PORT`, without the address where the rest of the line has it.
+fn named(id: NodeId, address: &str, rest: &str) -> String {
+    if rest.contains(address) { nodes(&[id]) } else { format!("node {id} at {address}") }
 }
 
 fn has(partitions: u64) -> String {

@@ -58,9 +58,49 @@ pub(crate) fn nodes(ids: &[i32]) -> String {
     }
 }
 
+/// Parts what a node says of a peer (`nobody listens at A (connection refused): start the node there`) into what is wrong and
+/// what to do, where it says that.
+pub(crate) fn advice(problem: &str) -> (&str, Option<&str>) {
+    const BEGINNINGS: [&str; 7] =
+        ["start ", "correct ", "check ", "leave ", "give ", "upgrade ", "is the process "];
+    let separators = problem.char_indices().filter(|(_, c)| matches!(c, ':' | ';'));
+    for (at, _) in separators {
+        let (what, rest) = problem.split_at(at);
+        let rest = rest.get(1..).unwrap_or_default();
+        if rest
+            .strip_prefix(' ')
+            .is_some_and(|rest| BEGINNINGS.iter().any(|beginning| rest.starts_with(beginning)))
+        {
+            return (what, Some(rest.trim_start()));
+        }
+    }
+    (problem, None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_is_parted_from_what_is_wrong() {
+        assert_eq!(
+            advice(
+                "nobody listens at a:1 (connection refused): start the node there, or correct the address"
+            ),
+            (
+                "nobody listens at a:1 (connection refused)",
+                Some("start the node there, or correct the address")
+            )
+        );
+        assert_eq!(
+            advice("what listens at [::1]:1 is not a Chronik node: it answers HTTP; correct the address"),
+            ("what listens at [::1]:1 is not a Chronik node: it answers HTTP", Some("correct the address"))
+        );
+        assert_eq!(
+            advice("the node at a:1 declined: it is full"),
+            ("the node at a:1 declined: it is full", None)
+        );
+    }
 
     #[test]
     fn numbers_read_well() {

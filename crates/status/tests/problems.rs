@@ -59,6 +59,11 @@ fn partition(index: i32, leader: Option<i32>, isr: &[i32], elr: &[i32], min_isr:
     }
 }
 
+/// As the connections between nodes say it.
+fn nobody_listens(address: &str) -> String {
+    format!("nobody listens at {address} (connection refused): start the node there, or correct the address")
+}
+
 fn problems(status: &ClusterStatus) -> Vec<(Severity, Kind, String, String)> {
     let problems = status.find_problems();
     problems
@@ -78,7 +83,7 @@ fn one_node_down_is_told_once() {
     status.brokers[2].fenced = true;
     status.brokers[2].last_heartbeat_ms = Some(12_400);
     status.peers[1].state = PeerState::Failed;
-    status.peers[1].problem = Some("connection refused".to_owned());
+    status.peers[1].problem = Some(nobody_listens("127.0.0.1:9094"));
     status.metadata.voters[2].last_contact_ms = Some(12_400);
     status.totals.under_replicated = 3;
     status.partitions = (0..3).map(|index| partition(index, Some(1), &[1, 2], &[], 2)).collect();
@@ -87,7 +92,7 @@ fn one_node_down_is_told_once() {
         [(
             Severity::AtRisk,
             Kind::FencedBroker,
-            "node 3 at 127.0.0.1:9094 is down: connection refused, last heard of 12 s ago; 3 replicas are there".to_owned(),
+            "node 3 is down: nobody listens at 127.0.0.1:9094 (connection refused); it was last heard of 12 s ago; 3 replicas are there".to_owned(),
             "start it; if it is gone for good, `chronik cluster remove-voter 3`, then `chronik cluster drain 3 --unregister`".to_owned()
         )]
     );
@@ -100,7 +105,7 @@ fn two_of_three_nodes_down() {
     status.metadata.problem = Some("1 of 3 voters is reached".to_owned());
     for peer in &mut status.peers {
         peer.state = PeerState::Failed;
-        peer.problem = Some("connection refused".to_owned());
+        peer.problem = Some(nobody_listens(&peer.address));
     }
     // Nobody is there to fence them, and the partitions of this node wait for the minimum.
     status.partitions = vec![partition(0, Some(1), &[1], &[], 2)];
@@ -115,7 +120,10 @@ fn two_of_three_nodes_down() {
     assert_eq!(problems[0].3, "start node 2 at 127.0.0.1:9093, node 3 at 127.0.0.1:9094");
     assert_eq!(problems[1].1, Kind::UnderMinIsr);
     assert!(problems[1].2.ends_with("so acks=all is refused: orders-0"), "{}", problems[1].2);
-    assert_eq!(problems[2].2, "node 1 can't reach node 2 at 127.0.0.1:9093: connection refused");
+    assert_eq!(
+        problems[2].2,
+        "node 1 can't reach node 2: nobody listens at 127.0.0.1:9093 (connection refused)"
+    );
 }
 
 #[test]
@@ -148,12 +156,15 @@ fn a_follower_named_at_a_port_where_nobody_listens() {
         from: 1,
         address: "localhost:9193".to_owned(),
         state: PeerState::Failed,
-        problem: Some("connection refused".to_owned()),
+        problem: Some(nobody_listens("localhost:9193")),
         ..Default::default()
     }];
     let problems = problems(&status);
     assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].2, "node 1 can't reach localhost:9193: connection refused");
+    assert_eq!(
+        problems[0].2,
+        "node 1 can't reach a node: nobody listens at localhost:9193 (connection refused)"
+    );
     assert!(problems[0].3.contains("replication.followers"));
 }
 

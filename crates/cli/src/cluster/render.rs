@@ -34,6 +34,8 @@ pub fn status(view: &View) -> String {
         .followers
         .iter()
         .filter(|follower| follower.lag_records > 0 || follower.in_sync < follower.partitions)
+        // That one is down is told above.
+        .filter(|follower| !status.is_down(follower.id))
         .collect();
     if !behind.is_empty() {
         text.push('\n');
@@ -109,7 +111,8 @@ fn nodes(view: &View) -> String {
     let status = &view.status;
     let mut ids: Vec<NodeId> = status.brokers.iter().map(|broker| broker.id).collect();
     ids.extend(status.metadata.voters.iter().map(|voter| voter.id));
-    ids.extend(view.nodes.iter().map(|node| node.id));
+    // One that answers nobody, and is neither a broker nor a voter, has left.
+    ids.extend(view.nodes.iter().filter(|node| node.silent.is_none()).map(|node| node.id));
     ids.sort_unstable();
     ids.dedup();
     let row = |id: NodeId| {
@@ -240,8 +243,8 @@ pub fn lag(report: &LagReport, silent: &[NodeView], speeds: &Speeds) -> String {
         text.push_str(&partitions(&report.partitions));
     }
     if report.partitions_left_out > 0 {
-        let more = count(report.partitions_left_out, "more partition is", "more partitions are");
-        let _ = writeln!(text, "{more} behind; --limit shows more");
+        let more = count(report.partitions_left_out, "more partition", "more partitions");
+        let _ = writeln!(text, "{more}: --limit shows them");
     }
     text
 }

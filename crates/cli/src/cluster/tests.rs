@@ -87,6 +87,11 @@ fn says(id: NodeId) -> ClusterStatus {
     }
 }
 
+/// As the connections between nodes say it.
+fn nobody_listens(address: &str) -> String {
+    format!("nobody listens at {address} (connection refused): start the node there, or correct the address")
+}
+
 fn refused() -> Answer<ClusterStatus> {
     Err("Connection refused (os error 111)".to_owned())
 }
@@ -111,7 +116,7 @@ fn says_without_3(id: NodeId) -> ClusterStatus {
     }
     for peer in status.peers.iter_mut().filter(|peer| peer.id == Some(3)) {
         peer.state = PeerState::Failed;
-        peer.problem = Some("connection refused".to_owned());
+        peer.problem = Some(nobody_listens(&peer.address));
         peer.since_ms = 42_000;
     }
     status.totals.under_replicated = 30;
@@ -146,6 +151,20 @@ fn a_node_is_down() {
 }
 
 #[test]
+fn a_node_has_left() {
+    let mut status = says(1);
+    status.brokers.retain(|broker| broker.id != 3);
+    status.metadata.voters.retain(|voter| voter.id != 3);
+    status.followers.retain(|follower| follower.id != 3);
+    for peer in status.peers.iter_mut().filter(|peer| peer.id == Some(3)) {
+        peer.state = PeerState::Failed;
+        peer.problem = Some(nobody_listens(&peer.address));
+    }
+    let view = merged(vec![(1, Ok(status)), (2, Ok(says(2))), (3, refused())]);
+    check("status_node_left", &render::status(&view));
+}
+
+#[test]
 fn two_of_three_are_down() {
     let mut status = says(2);
     status.metadata.leader = None;
@@ -154,7 +173,7 @@ fn two_of_three_are_down() {
     status.metadata.problem = Some("1 of 3 voters is reached".to_owned());
     for peer in &mut status.peers {
         peer.state = PeerState::Failed;
-        peer.problem = Some("connection refused".to_owned());
+        peer.problem = Some(nobody_listens(&peer.address));
     }
     status.partitions = vec![
         PartitionStatus {
@@ -194,7 +213,7 @@ fn a_follower_named_at_a_port_where_nobody_listens() {
         from: 1,
         address: "localhost:9193".to_owned(),
         state: PeerState::Failed,
-        problem: Some("connection refused".to_owned()),
+        problem: Some(nobody_listens("localhost:9193")),
         ..Default::default()
     }];
     status.followers.clear();
