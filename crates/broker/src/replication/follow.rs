@@ -136,6 +136,12 @@ pub(super) fn on_subscribed(broker: &Arc<Broker>, from: NodeId, payload: Bytes) 
     let mut later = Vec::new();
     for (key, stream, answer) in wire::decode_subscribed(payload)? {
         let Some(partition) = broker.hosted(key) else { continue };
+        let answer = match answer {
+            Answer::Stream { log_start, .. } if broker.is_to_be_restored(&partition) => {
+                Answer::Reset { log_start }
+            }
+            other => other,
+        };
         match partition.on_answer(stream, answer) {
             Ok(FollowerAction::Stream) => {
                 if partition.log.flushed_offset() < partition.log.log_end_offset() {
@@ -158,6 +164,21 @@ pub(super) fn on_subscribed(broker: &Arc<Broker>, from: NodeId, payload: Bytes) 
     broker.replication.following.send_acks(broker);
     broker.replication.want_later(&Arc::downgrade(broker), later);
     Ok(())
+}
+
+impl Broker {
+    /// Whether a partition's log is damaged and has to be got from its leader anew. Not while it counts as in sync: it is elected on
+    /// the strength of what it held.
+    fn is_to_be_restored(&self, partition: &Partition) -> bool {
+        let key = partition.key();
+        partition.log.offline().is_some()
+            && self
+                .metadata
+                .image()
+                .topic_by_id(&key.topic_id)
+                .and_then(|topic| topic.partitions.get(key.partition))
+                .is_some_and(|state| !state.isr.contains(&self.node_id))
+    }
 }
 
 /// Cuts a log to where it agrees with its leader's. That waits for the disk, so it is done apart; until it is over, the role stays.

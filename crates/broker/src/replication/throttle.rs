@@ -14,7 +14,11 @@ pub(crate) struct Throttle {
 impl Throttle {
     /// So many bytes a second; 0 is no limit.
     pub(crate) fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: AtomicU64::new(bytes_per_second), tokens: AtomicI64::new(0), filled_ms: AtomicU64::new(0) }
+        Self {
+            bytes_per_second: AtomicU64::new(bytes_per_second),
+            tokens: AtomicI64::new(0),
+            filled_ms: AtomicU64::new(0),
+        }
     }
 
     /// The setting was altered.
