@@ -84,16 +84,19 @@ impl Fetch {
         }
     }
 
-    /// A consumer at the tail is somebody who waits for a flush: asks for it where records need only that to be readable, here and of the followers.
+    /// A consumer at the tail is somebody who waits for a flush: asks for it where records need only that to be readable, here and of the other replicas.
     pub(crate) fn ask_for_flush(&self) {
         let mut unflushed = false;
         for known in self.session.hold().partitions() {
-            if let Ok(partition) = self.find(&known.partition)
-                && partition.is_leader()
-                && partition.has_unflushed()
-            {
+            let Ok(partition) = self.find(&known.partition) else { continue };
+            if !partition.has_unflushed() {
+                continue;
+            }
+            if partition.is_leader() {
                 unflushed = true;
                 partition.ask_followers_to_flush();
+            } else {
+                partition.ask_leader_to_flush(&self.broker);
             }
         }
         if unflushed {

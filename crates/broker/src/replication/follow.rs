@@ -228,6 +228,9 @@ pub(super) fn on_append(broker: &Arc<Broker>, from: NodeId, payload: Bytes) -> R
     let mut wakers = Wakers::default();
     match partition.append_from_leader(&append, batches, &mut wakers) {
         Ok(()) if head.flush => broker.log.request_flush(),
+        Ok(()) if !partition.watchers.is_empty() && partition.has_unflushed() => {
+            partition.ask_leader_to_flush(broker);
+        }
         Ok(())
         | Err(FollowError::Follower(FollowerError::StaleStream { .. } | FollowerError::Fenced { .. })) => {}
         Err(error) => {

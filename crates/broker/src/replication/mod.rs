@@ -7,6 +7,7 @@ mod follow;
 mod isr;
 mod lead;
 pub(crate) mod role;
+mod tail;
 mod throttle;
 pub(crate) mod wire;
 
@@ -167,6 +168,7 @@ impl Handler for PeerEar {
         let done = match kind {
             wire::SUBSCRIBE => lead::on_subscribe(&broker, link, payload),
             wire::ACK => lead::on_acks(&broker, link.peer().node(), payload),
+            wire::FLUSH => tail::on_flush_wanted(&broker, payload),
             _ => {
                 tracing::warn!(from = link.peer().node(), "a message of the unknown kind {kind} was dropped");
                 Ok(())
