@@ -79,6 +79,8 @@ pub(crate) struct CleanerSignals {
 pub(crate) struct Dirt {
     /// The segments that may be cleaned, the oldest first.
     pub(crate) segments: Vec<StoredSegment>,
+    /// The files were so when that was looked up.
+    pub(crate) version: u64,
     /// Dirty bytes by all bytes.
     pub(crate) ratio: f64,
     /// It is to be cleaned whatever the ratio.
@@ -154,7 +156,7 @@ impl Core {
             }
         }
         let Some((partition, dirt)) = best else { return false };
-        match self.clean(&partition, &dirt.segments, now_ms) {
+        match self.clean(&partition, &dirt, now_ms) {
             Ok(going_on) => going_on,
             Err(e) => {
                 tracing::warn!("cleaner: partition {}: {e}", partition.key());
@@ -167,12 +169,13 @@ impl Core {
     fn clean(
         self: &Arc<Self>,
         partition: &Arc<PartitionLog>,
-        segments: &[StoredSegment],
+        dirt: &Dirt,
         now_ms: i64,
     ) -> Result<bool, LogError> {
+        let segments = &dirt.segments;
         let mut throttle = Throttle { core: self, began: Instant::now(), bytes: 0.0 };
         let cleaned_to = partition.lock().cleaned.to;
-        let Some(keys) = Keys::read(partition, segments, cleaned_to, &mut throttle)? else {
+        let Some(keys) = Keys::read(partition, dirt, cleaned_to, &mut throttle)? else {
             return Ok(false);
         };
         let options = partition.options();
@@ -194,8 +197,9 @@ impl Core {
                     .segment_file(segment.base, OpenMode::Read)
                     .map_err(LogError::io("open", &path))?;
                 let mut scanner = Scanner::new(&*file, 0, segment.size);
-                while let Some((_, batch)) =
-                    scanner.next_batch_from(log_start).map_err(|f| partition.damage(f.into_error(&path)))?
+                while let Some((_, batch)) = scanner
+                    .next_batch_from(log_start)
+                    .map_err(|f| partition.damage_since(dirt.version, f.into_error(&path)))?
                 {
                     let header = *batch.header();
                     if !throttle.spend(header.total_size()) {
@@ -259,21 +263,22 @@ impl Keys {
     /// Reads the keys from offset `from` on, until the table is full. `None` if the log is being closed.
     fn read(
         partition: &Arc<PartitionLog>,
-        segments: &[StoredSegment],
+        dirt: &Dirt,
         from: i64,
         throttle: &mut Throttle<'_>,
     ) -> Result<Option<Self>, LogError> {
         let limit = (throttle.core.cleaner.hold().options.dedupe_buffer_bytes / BYTES_PER_KEY).max(1024);
         let hashers = [RandomState::new(), RandomState::new()];
         let mut keys = Self { latest: HashMap::new(), hashers, end: from };
-        for segment in segments.iter().filter(|s| s.end > from) {
+        for segment in dirt.segments.iter().filter(|s| s.end > from) {
             let path = partition.segment_path(segment.base);
             let file =
                 partition.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
             let mut scanner = Scanner::new(&*file, 0, segment.size);
             let log_start = partition.log_start_offset();
-            while let Some((_, batch)) =
-                scanner.next_batch_from(log_start).map_err(|f| partition.damage(f.into_error(&path)))?
+            while let Some((_, batch)) = scanner
+                .next_batch_from(log_start)
+                .map_err(|f| partition.damage_since(dirt.version, f.into_error(&path)))?
             {
                 let header = *batch.header();
                 if !throttle.spend(header.total_size()) {

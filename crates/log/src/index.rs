@@ -183,11 +183,12 @@ impl IndexCursor {
     }
 }
 
-/// Makes the index of the first `size` bytes of a segment again. Gives its bytes and where it stands; `sealed` adds the
+/// Makes the index of the first `size` bytes of a segment again, whose batches lie below offset `end`. Gives its bytes and where it stands; `sealed` adds the
 /// entry that ends it.
 pub(crate) fn rebuild(
     log: &dyn DiskFile,
     base: i64,
+    end: i64,
     size: u64,
     interval: u64,
     sealed: bool,
@@ -199,6 +200,10 @@ pub(crate) fn rebuild(
     while let Some((position, header)) = scanner.next_header()? {
         if header.base_offset < next_offset {
             let what = format!("offset {} after {}", header.base_offset, next_offset - 1);
+            return Err(ScanFault::Bad { position, what });
+        }
+        if header.last_offset() >= end {
+            let what = format!("a batch ends at offset {}, its segment before {end}", header.last_offset());
             return Err(ScanFault::Bad { position, what });
         }
         cursor.batch(base, header.base_offset, position, header.max_timestamp, interval, &mut out);

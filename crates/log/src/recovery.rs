@@ -68,7 +68,7 @@ pub(crate) fn open(
         tracing::warn!("the checkpoint is lost: every segment is read again, which takes its time");
         rebuild_all(&core, &mut partitions, &mut summary)?;
     }
-    cut_short_logs(&partitions, &short, &mut summary)?;
+    take_short_logs_offline(&partitions, &short);
     let dirty: Vec<Arc<PartitionLog>> = core.dirty.hold().clone();
     for partition in dirty.iter().chain(&long) {
         partition.tidy()?;
@@ -122,12 +122,8 @@ fn odd_logs(partitions: &Partitions) -> (Vec<(PartitionKey, i64)>, Vec<Arc<Parti
     (short, long)
 }
 
-/// A file that lost its end: the log ends with it, where nothing came after that.
-fn cut_short_logs(
-    partitions: &Partitions,
-    short: &[(PartitionKey, i64)],
-    summary: &mut RecoverySummary,
-) -> Result<(), LogError> {
+/// A file that lost its end: what the checkpoint speaks of was flushed before, so this is damage and not a torn end.
+fn take_short_logs_offline(partitions: &Partitions, short: &[(PartitionKey, i64)]) {
     for (key, end) in short {
         let Some(partition) = partitions.get(key) else { continue };
         // Retention may have removed the segment since, or a cut made it shorter on purpose, also where the log grew again.
@@ -135,24 +131,10 @@ fn cut_short_logs(
         if cut || partition.log_start_offset() >= *end || partition.log_end_offset() < *end {
             continue;
         }
-        if partition.log_end_offset() != *end {
-            partition.take_offline(&format!(
-                "a segment lost its end, below offset {end}, while later batches are in the journal; restore it from a replica or a backup, or delete the topic"
-            ));
-            continue;
-        }
-        match partition.rebuild(false) {
-            Ok(Some(cut)) => summary.cut.push(cut),
-            Ok(None) => summary.cut.push(format!(
-                "partition {key} was cut at offset {} (from {end}): its last segment's file is shorter than it was",
-                partition.log_end_offset()
-            )),
-            Err(e @ LogError::Damaged { .. }) => partition.take_offline(&e.to_string()),
-            Err(e) => return Err(e),
-        }
-        summary.rebuilt += 1;
+        partition.take_offline(&format!(
+            "its last segment's file is shorter than it was when all below offset {end} was flushed to it; restore it from a replica or a backup, or delete the topic"
+        ));
     }
-    Ok(())
 }
 
 /// Whether the checkpoint can't be built on: it is missing where there is something else, or what it says is not the

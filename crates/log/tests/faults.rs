@@ -300,28 +300,6 @@ fn damage_in_a_segment_takes_that_partition_offline_and_no_other() {
 }
 
 #[test]
-fn a_segment_that_lost_its_end_is_cut_and_reported() {
-    let disk = SimulatedDisk::new(6);
-    filled(&disk, 300, true);
-    let disk = disk.crash(Crash::Kill);
-    let path = file(&disk, "-1/");
-    let path = path.with_extension("log");
-    let length = disk.files().iter().find(|f| f.0 == path).unwrap().1;
-    let handle = chronik_log::disk::Disk::open(&disk, &path, chronik_log::disk::OpenMode::Write).unwrap();
-    handle.set_len(length as u64 - 10).unwrap();
-    let (manager, summary, _) = open(&disk);
-    assert!(summary.offline.is_empty() && summary.cut.len() == 1, "{summary:?}");
-    let log = manager.create_partition(key(1), partition_options()).unwrap();
-    assert_eq!(log.log_end_offset(), 598, "{summary:?}");
-    assert_eq!(read_all(&log, 10_000).len(), 299);
-    assert_eq!(log.append_leader(batch(1, 10, 1), 1, 0).unwrap().base_offset, 598);
-    manager.close().unwrap();
-    drop((manager, log));
-    let (_, summary, _) = open(&disk);
-    assert!(summary.clean, "{summary:?}");
-}
-
-#[test]
 fn damage_in_the_flushed_journal_takes_a_partition_offline_and_keeps_the_file() {
     let disk = SimulatedDisk::new(7);
     {

@@ -36,12 +36,12 @@ impl PartitionLog {
                 && first >= 0
                 && now_ms.saturating_sub(first) > options.max_compaction_lag_ms
         };
-        let mut segments = self.stored_segments()?.0;
+        let (mut segments, mut version) = self.stored_segments()?;
         if let Some(active) = segments.last().filter(|s| !s.sealed).copied()
-            && late(self.first_timestamp(&active)?)
+            && late(self.first_timestamp(&active, version)?)
             && self.roll()?
         {
-            segments = self.stored_segments()?.0;
+            (segments, version) = self.stored_segments()?;
         }
         let settled = self.settled_offset();
         let (mut all, mut dirty, mut due) = (0, 0, cleaned.horizon_ms <= now_ms);
@@ -63,21 +63,21 @@ impl PartitionLog {
             all += segment.size;
             if segment.end > cleaned.to {
                 dirty += segment.size;
-                due |= late(self.first_timestamp(&segment)?);
+                due |= late(self.first_timestamp(&segment, version)?);
             }
             cleanable.push(segment);
         }
         let ratio = dirty as f64 / (all.max(1)) as f64;
         let wanted = due && !cleanable.is_empty() || dirty > 0 && ratio >= options.min_cleanable_dirty_ratio;
-        Ok(wanted.then_some(Dirt { segments: cleanable, ratio, due }))
+        Ok(wanted.then_some(Dirt { segments: cleanable, version, ratio, due }))
     }
 
     /// Timestamp of a segment's first batch; -1 if it has none.
-    fn first_timestamp(&self, segment: &StoredSegment) -> Result<i64, LogError> {
+    fn first_timestamp(&self, segment: &StoredSegment, version: u64) -> Result<i64, LogError> {
         let path = self.segment_path(segment.base);
         let file = self.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
         let first = Scanner::new(&*file, 0, segment.size).next_header();
-        let first = first.map_err(|f| self.damage(f.into_error(&path)))?;
+        let first = first.map_err(|f| self.damage_since(version, f.into_error(&path)))?;
         Ok(first.map_or(-1, |(_, header)| header.max_timestamp))
     }
 

@@ -14,6 +14,7 @@ mod state;
 mod tail;
 mod times;
 mod truncate;
+mod verify;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -8,6 +8,7 @@ use chronik_records::BatchHeader;
 
 use super::segments::StoredSegment;
 use super::state::{ReadHint, TailBatch};
+use super::verify::follows;
 use super::{PartitionLog, State};
 use crate::disk::{DiskFile, OpenMode};
 use crate::error::{LogError, OffsetOutOfRange, ReadError};
@@ -69,30 +70,31 @@ impl PartitionLog {
                 return Ok(ReadPlan { next_offset: offset, ..ReadPlan::default() });
             }
             let (source, version) = self.source(from, max_bytes, limit, at_least_one)?;
-            let segment = match source {
+            let (segment, read) = match source {
                 Source::Nothing => return Ok(ReadPlan { next_offset: offset, ..ReadPlan::default() }),
-                Source::Memory(batches) => {
-                    return self.plan_of(batches, offset).map_err(ReadError::Log);
-                }
+                Source::Memory(batches) => (None, self.plan_of(batches, offset).map(Some)),
                 Source::Stored(segment, hint) => {
-                    let read = self.read_stored(&segment, hint, from, max_bytes, limit, at_least_one);
-                    if read.is_err() || self.lock().version != version {
-                        attempts += 1;
-                        if attempts < ATTEMPTS && self.changed_since(version) {
-                            continue;
-                        }
-                    }
-                    match read {
-                        Ok(Some(mut plan)) => {
-                            if plan.chunks.is_empty() {
-                                plan.next_offset = offset;
-                            }
-                            return Ok(plan);
-                        }
-                        Ok(None) => segment,
-                        Err(e) => return Err(self.damage(e).into()),
-                    }
+                    let read =
+                        self.read_stored(&segment, hint, version, from, max_bytes, limit, at_least_one);
+                    (Some(segment), read)
                 }
+            };
+            if read.is_err() || self.lock().version != version {
+                attempts += 1;
+                if attempts < ATTEMPTS && self.changed_since(version) {
+                    continue;
+                }
+            }
+            let segment = match (read, segment) {
+                (Ok(Some(mut plan)), _) => {
+                    if plan.chunks.is_empty() {
+                        plan.next_offset = offset;
+                    }
+                    return Ok(plan);
+                }
+                (Ok(None), Some(segment)) => segment,
+                (Ok(None), None) => return Ok(ReadPlan { next_offset: offset, ..ReadPlan::default() }),
+                (Err(e), _) => return Err(self.damage_since(version, e).into()),
             };
             // Compaction left nothing between `from` and the segment's end.
             from = segment.end.max(from + 1);
@@ -139,10 +141,12 @@ impl PartitionLog {
     }
 
     /// Batches of a stored segment; `None` if it has none from `offset` on.
+    #[allow(clippy::too_many_arguments, reason = "one caller; a struct would only repeat the names")]
     fn read_stored(
         &self,
         segment: &StoredSegment,
         hint: Option<u64>,
+        version: u64,
         offset: i64,
         max_bytes: usize,
         limit: i64,
@@ -151,10 +155,11 @@ impl PartitionLog {
         let path = self.segment_path(segment.base);
         let file = self.segment_file(segment.base, OpenMode::Read).map_err(LogError::io("open", &path))?;
         let start = match hint {
-            Some(position) => self.first_from(segment, &*file, position, offset)?,
+            // What a reader that was here before had read ended there.
+            Some(position) => self.first_from(segment, &*file, position, offset, offset)?,
             None => {
                 let position = self.floor(segment, &*file, |index| index.by_offset(offset))?;
-                self.first_from(segment, &*file, position, offset)?
+                self.first_from(segment, &*file, position, offset, segment.base)?
             }
         };
         let Some((start, first)) = start else { return Ok(None) };
@@ -205,8 +210,13 @@ impl PartitionLog {
             let what = format!("the file ends at byte {length}, and batches reach to byte {end}");
             return Err(LogError::Damaged { path, position: length, what });
         }
+        self.check_range(segment, version, &*file, start, end, next_offset)?;
         if end < segment.size {
-            self.lock().remember(ReadHint { offset: next_offset, segment: segment.base, position: end });
+            let mut state = self.lock();
+            // In segments that were exchanged meanwhile there is something else at that place.
+            if state.version == version {
+                state.remember(ReadHint { offset: next_offset, segment: segment.base, position: end });
+            }
         }
         let chunk = range(&file, start, end - start).map_err(LogError::io("read", &path))?;
         Ok(Some(ReadPlan { bytes: chunk.len(), chunks: vec![chunk], next_offset }))
@@ -231,22 +241,42 @@ impl PartitionLog {
         })
     }
 
-    /// The first batch at or after `position` that ends at or after `offset`.
+    /// The first batch at or after `position` that ends at or after `offset`. The one at `position` begins at `expected` or
+    /// above.
     fn first_from(
         &self,
         segment: &StoredSegment,
         file: &dyn DiskFile,
         position: u64,
         offset: i64,
+        mut expected: i64,
     ) -> Result<Option<(u64, BatchHeader)>, LogError> {
         let path = self.segment_path(segment.base);
         let mut scanner = Scanner::new(file, position, segment.size);
+        let mut found = None;
         while let Some((position, header)) = scanner.next_header().map_err(|f| f.into_error(&path))? {
+            // The CRC does not cover the offset. A batch that seemed to lie above all that may be read would stop its
+            // readers for ever.
+            let checked = follows(&header, expected).and_then(|()| {
+                if header.last_offset() < segment.end {
+                    return Ok(());
+                }
+                Err(format!(
+                    "a batch ends at offset {}, its segment before {}",
+                    header.last_offset(),
+                    segment.end
+                ))
+            });
+            checked.map_err(|what| LogError::Damaged { path: path.clone(), position, what })?;
+            expected = header.next_offset();
+            if found.is_some() {
+                break;
+            }
             if header.last_offset() >= offset {
-                return Ok(Some((position, header)));
+                found = Some((position, header));
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Makes pieces of batches that are in memory, or were written straight to a segment.
@@ -260,6 +290,11 @@ impl PartitionLog {
             plan.next_offset = batch.last_offset + 1;
             if batch.bytes.is_empty() {
                 take_small(&mut small, &mut plan.chunks);
+                let path = || self.segment_path(batch.segment);
+                let file = self
+                    .segment_file(batch.segment, OpenMode::Read)
+                    .map_err(|e| LogError::io("open", path())(e))?;
+                self.check_in_place(&batch, &*file)?;
                 direct = match direct {
                     Some((segment, from, to)) if segment == batch.segment && to == batch.position => {
                         Some((segment, from, batch.end_position()))
@@ -349,6 +384,7 @@ impl State {
     /// Forgets where readers were: the files change.
     pub(crate) fn forget_hints(&mut self) {
         self.hints = Default::default();
+        self.checked.clear();
         self.version += 1;
     }
 }

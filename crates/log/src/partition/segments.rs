@@ -218,28 +218,28 @@ impl PartitionLog {
     fn rebuild_index(&self, base: i64) -> Result<(), LogError> {
         let _io = self.lock_io();
         let path = self.segment_path(base);
-        let (size, sealed, interval) = {
+        let (segment, interval) = {
             let state = self.lock();
             let interval = state.options.index_interval_bytes;
-            if state.stored.segment == base {
-                (state.stored.position, false, interval)
-            } else {
-                match state.sealed.iter().find(|s| s.base == base) {
-                    Some(found) => (found.size, true, interval),
-                    None => return Ok(()),
-                }
+            let active = state.stored_active();
+            let sealed = state.sealed.iter().position(|s| s.base == base);
+            let sealed = sealed.and_then(|i| state.stored_sealed(i));
+            match sealed.or((active.base == base).then_some(active)) {
+                Some(segment) => (segment, interval),
+                None => return Ok(()),
             }
         };
         tracing::warn!("making the index of {} again", path.display());
         let log = self.segment_file(base, OpenMode::Read).map_err(LogError::io("open", &path))?;
-        let (bytes, cursor) = index::rebuild(&*log, base, size, interval, sealed)
-            .map_err(|fault| self.damage(fault.into_error(&path)))?;
+        let (bytes, cursor) =
+            index::rebuild(&*log, base, segment.end, segment.size, interval, segment.sealed)
+                .map_err(|fault| self.damage(fault.into_error(&path)))?;
         let index_path = self.dir().join(index_name(base));
         let written = self
             .index_file(base, OpenMode::Create)
             .and_then(|file| index::write(&*file, &bytes))
             .map_err(LogError::io("write", index_path));
-        if !sealed {
+        if !segment.sealed {
             // Under the I/O lock nobody else moves it on.
             let mut state = self.lock();
             state.stored.index = cursor;
@@ -254,6 +254,19 @@ impl PartitionLog {
             self.take_offline(&error.to_string());
         }
         error
+    }
+
+    /// The same for an error of somebody who read while the files were what they were at `version`. Had they changed
+    /// since, it says nothing of what is there now.
+    pub(crate) fn damage_since(&self, version: u64, error: LogError) -> LogError {
+        if !matches!(error, LogError::Damaged { .. }) {
+            return error;
+        }
+        if self.changed_since(version) {
+            let source = io::Error::other("segments were exchanged while they were read; try again");
+            return LogError::Io { action: "read", path: self.dir(), source };
+        }
+        self.damage(error)
     }
 
     pub(crate) fn remove_index(&self, base: i64) -> io::Result<()> {

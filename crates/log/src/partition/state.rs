@@ -1,12 +1,13 @@
 //! What a partition's lock protects.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::epochs::Epochs;
 use super::producers::Producers;
+use super::verify::CheckedPart;
 use crate::error::LogError;
 use crate::index::IndexCursor;
 use crate::journal::entry::{Definition, JournalPosition};
@@ -116,6 +117,8 @@ pub(crate) struct State {
     pub(crate) storing_segment: i64,
     /// Rises when the segments' files are exchanged or cut.
     pub(crate) version: u64,
+    /// What readers checked of segments, by base offset.
+    pub(crate) checked: BTreeMap<i64, Vec<CheckedPart>>,
     pub(crate) hints: [ReadHint; 4],
     pub(crate) next_hint: u8,
     /// When the cleaner was last through, and up to which offset.
@@ -149,6 +152,7 @@ impl State {
             settled_segment: i64::MIN,
             storing_segment: i64::MIN,
             version: 0,
+            checked: BTreeMap::new(),
             hints: [ReadHint::default(); 4],
             next_hint: 0,
             cleaned: crate::cleaner::Cleaned::default(),

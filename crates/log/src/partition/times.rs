@@ -41,7 +41,7 @@ impl PartitionLog {
             if attempts < ATTEMPTS && suspicious && self.changed_since(version) {
                 continue;
             }
-            return answer.map_err(|e| self.damage(e));
+            return answer.map_err(|e| self.damage_since(version, e));
         }
     }
 
