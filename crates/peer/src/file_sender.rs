@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// At most this much of a file goes into one system call, so that one link can't keep a worker busy: 512 KiB.
+/// At most this much of a file goes into one system call, so that one connection can't keep a worker busy: 512 KiB.
 const PIECE_BYTES_MAX: u64 = 512 << 10;
 
 /// Bytes that one read takes while a piece is brought into the cache: 64 KiB.
@@ -121,10 +121,13 @@ fn read_through(range: &FileRange, piece: Piece) {
     }
 }
 
-/// The error of a file that ends inside a range that was to be sent.
+/// The error of a file that ends inside a range.
 fn file_too_short(range: &FileRange) -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        format!("a file ends before byte {} of a frame", range.position.saturating_add(range.length)),
+        format!(
+            "a file ends before byte {}, which was to be sent",
+            range.position.saturating_add(range.length)
+        ),
     )
 }
