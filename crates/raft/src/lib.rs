@@ -19,6 +19,7 @@ mod membership;
 mod messages;
 mod network;
 mod node;
+mod offline;
 mod options;
 mod status;
 mod storage;
@@ -27,6 +28,7 @@ mod writer;
 
 pub use error::{ChangeError, StartError, WriteError};
 pub use node::RaftNode;
+pub use offline::read_image;
 pub use options::{OnChange, RaftOptions, Timing};
 pub use status::{FollowerStatus, Leadership, RaftStatus, Role};
 pub use storage::Cut;

@@ -57,16 +57,16 @@ impl RaftOptions {
         }
         if timing.heartbeat.is_zero() || timing.election_min < timing.heartbeat * 2 {
             return wrong(
-                "raft.election.timeout.min.ms",
+                "quorum.election.timeout.ms",
                 timing.election_min.as_millis().to_string(),
-                "it must be at least twice raft.heartbeat.ms, which must not be 0, or a leader is deposed when one heartbeat is late",
+                "it must be at least twice quorum.heartbeat.interval.ms, which must not be 0, or a leader is deposed when one heartbeat is late",
             );
         }
         if timing.election_max <= timing.election_min {
             return wrong(
-                "raft.election.timeout.max.ms",
+                "quorum.election.timeout.ms",
                 timing.election_max.as_millis().to_string(),
-                "it must be above raft.election.timeout.min.ms, or all voters stand for election at once",
+                "the longest wait must be above the shortest, or all voters stand for election at once",
             );
         }
         Ok(())

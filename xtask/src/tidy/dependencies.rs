@@ -62,6 +62,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-protocol",
             "chronik-log",
             "chronik-meta",
+            // For the metadata of a voter that does not run.
+            "chronik-raft",
             "chronik-records",
             "chronik-status",
         ],

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use chronik_base::Uuid;
 use chronik_log::PartitionKey;
 use chronik_log::offline::OfflineLogs;
-use chronik_meta::{MetaStore, StoreOptions};
+use chronik_meta::{Identity, MetaStore, Role, StoreOptions};
 
 /// The ids of the topics, by name.
 pub struct Topics(BTreeMap<String, Uuid>);
@@ -20,26 +20,44 @@ pub struct Partition {
     pub key: PartitionKey,
 }
 
+/// A copy of a directory of files; `None` if it is not there.
+fn copy(directory: &Path) -> anyhow::Result<Option<tempfile::TempDir>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", directory.display())),
+    };
+    let copy = tempfile::tempdir().context("can't make a temporary directory")?;
+    for entry in entries {
+        let path = entry?.path();
+        if let Some(name) = path.file_name() {
+            std::fs::copy(&path, copy.path().join(name))
+                .with_context(|| format!("can't copy {}", path.display()))?;
+        }
+    }
+    Ok(Some(copy))
+}
+
 impl Topics {
     /// Reads them from a copy, as reading metadata cuts off what is torn.
     pub fn read(data_dir: &Path) -> anyhow::Result<Self> {
-        let copy = tempfile::tempdir().context("can't make a temporary directory")?;
-        let meta = data_dir.join("meta");
-        let entries = match std::fs::read_dir(&meta) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self(BTreeMap::new())),
-            Err(error) => return Err(error).with_context(|| format!("can't read {}", meta.display())),
+        let identity = Identity::find(data_dir)?;
+        let is_voter = identity.as_ref().is_some_and(|identity| identity.role == Role::Voter);
+        let Some(copy) = copy(&data_dir.join(if is_voter { "raft" } else { "meta" }))? else {
+            return Ok(Self(BTreeMap::new()));
         };
-        for entry in entries {
-            let path = entry?.path();
-            if let Some(name) = path.file_name() {
-                std::fs::copy(&path, copy.path().join(name))
-                    .with_context(|| format!("can't copy {}", path.display()))?;
+        let image = match identity {
+            Some(identity) if is_voter => {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+                runtime.block_on(chronik_raft::read_image(identity.node_id, copy.path()))?
             }
-        }
-        let options = StoreOptions { flush: false, ..StoreOptions::default() };
-        let (store, _) = MetaStore::open(copy.path(), options)?;
-        Ok(Self(store.image().topics().map(|topic| (topic.name.to_string(), topic.id)).collect()))
+            _ => {
+                let options = StoreOptions { flush: false, ..StoreOptions::default() };
+                MetaStore::open(copy.path(), options)?.0.image().clone()
+            }
+        };
+        Ok(Self(image.topics().map(|topic| (topic.name.to_string(), topic.id)).collect()))
     }
 
     /// The partitions of `topic` (a name or an id), or of every topic; of these, only `partition` if it is given.
