@@ -7,6 +7,7 @@ mod commands;
 mod crate_graph;
 mod demo;
 mod shell;
+mod simulate;
 mod test_run;
 mod tidy;
 mod toolchains;
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Args),
     /// Kills the broker at random moments under load and checks that nothing acknowledged is lost.
     Crash(demo::CrashArgs),
+    /// Runs the cluster's state machines in a deterministic simulation, with faults, by seed.
+    Simulate(simulate::Args),
     /// Runs the fuzz targets of fuzz/ (needs a C++ compiler).
     Fuzz(commands::FuzzArgs),
     /// Builds the documentation of every crate; a warning is an error.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => demo::crash(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Fuzz(args) => commands::fuzz(&args),
         Command::Docs => commands::docs(),
     };
