@@ -22,6 +22,8 @@ use crate::input::Input;
 const ROOT: &str = "/data";
 const PARTITIONS: i32 = 2;
 const EDITS_MAX: usize = 12;
+/// Records of each batch.
+const RECORDS: i64 = 2;
 
 /// Reads `data` as changes to the files of a data directory (after a kill, or after a clean end). The start must succeed;
 /// what a partition that is online holds afterwards was once appended to it, whole and in order; it takes appends; and the
@@ -34,12 +36,12 @@ pub fn recovery(data: &[u8]) {
         write(&disk, path, contents);
     }
     let mut intact = true;
-    let mut copied = false;
+    let mut done = Edits::default();
     for _ in 0..EDITS_MAX {
         if input.is_empty() {
             break;
         }
-        copied |= edit(&disk, &template.files, &mut input);
+        edit(&disk, &template.files, &mut input, &mut done);
         intact = false;
     }
 
@@ -55,10 +57,7 @@ pub fn recovery(data: &[u8]) {
             assert!(!intact, "partition {partition} is offline: {:?}", log.offline());
             continue;
         };
-        // A sound batch that was copied over another one of its size is none that could be told from it.
-        if !copied {
-            check(partition, sent, &batches);
-        }
+        check(partition, sent, &batches, &done);
         assert!(!intact || batches.len() == sent.len(), "partition {partition} lost batches");
         let more = batch(1_000 + partition as u64, 40);
         if let Ok(appended) = log.append_leader(more.clone(), 9, 5) {
@@ -84,19 +83,35 @@ fn offsets(batches: &Batches) -> Vec<i64> {
     batches.iter().map(|(offset, _)| *offset).collect()
 }
 
-/// What is found was sent, and comes in the order in which it was sent. Base offset and leader epoch are the broker's and
-/// outside the batch's CRC, so no reader can tell that they were altered.
-fn check(partition: i32, sent: &[Bytes], found: &Batches) {
+/// What was done to the files that a reader can't tell.
+#[derive(Default)]
+struct Edits {
+    /// The records of one batch, which have a CRC of their own, may be in the place of another one's.
+    copied: bool,
+    /// Segments may be gone, or end with an earlier batch; a gap is what compaction leaves.
+    shortened: bool,
+}
+
+/// Offsets rise, and what is found was sent, at that offset.
+fn check(partition: i32, sent: &[Bytes], found: &Batches, done: &Edits) {
     let content = |bytes: &Bytes| bytes.get(CRC_COVERS_FROM..).map(<[u8]>::to_vec);
-    let mut rest = sent.iter();
+    let mut next = 0;
     for (offset, bytes) in found {
+        assert!(*offset >= next, "partition {partition} has a batch at {offset} where {next} comes next");
+        let batch = Batch::parse(bytes).expect("a whole batch, as it was read");
+        next = batch.header().next_offset();
         // What a checkpoint covers is not read again at a start: damage in there is for the reader's CRC to find.
-        if Batch::parse(bytes).is_ok_and(|batch| batch.verify_crc().is_err()) {
+        if batch.verify_crc().is_err() {
             continue;
         }
+        let place = sent.iter().position(|sent| content(sent) == content(bytes));
+        let Some(place) = place else {
+            panic!("partition {partition} has a batch at {offset} that was not sent");
+        };
+        // Leader epoch and base offset are the broker's and outside the batch's CRC.
         assert!(
-            rest.any(|sent| content(sent) == content(bytes)),
-            "partition {partition} has a batch at {offset} that was not sent, or not at that place"
+            done.copied || done.shortened || *offset == RECORDS * place as i64,
+            "partition {partition} has batch {place} at offset {offset}"
         );
     }
 }
@@ -162,11 +177,13 @@ fn make(close: bool) -> Template {
     Template { files, sent }
 }
 
-/// The kind of change that copies.
+/// Kinds of changes.
+const SHORTEN: u8 = 1;
+const REMOVE: u8 = 3;
 const COPY: u8 = 5;
 
-/// Changes a file. True if bytes were copied from one place to another.
-fn edit(disk: &SimulatedDisk, files: &[(PathBuf, Vec<u8>)], input: &mut Input<'_>) -> bool {
+/// Changes a file, and notes of what kind the change was.
+fn edit(disk: &SimulatedDisk, files: &[(PathBuf, Vec<u8>)], input: &mut Input<'_>, done: &mut Edits) {
     let file = |input: &mut Input<'_>| &files[usize::from(input.byte()) % files.len()];
     let (path, contents) = file(input);
     let at = usize::from(input.u16()) % (contents.len() + 1);
@@ -179,13 +196,13 @@ fn edit(disk: &SimulatedDisk, files: &[(PathBuf, Vec<u8>)], input: &mut Input<'_
     let kind = input.below(7);
     match kind {
         0 => put(input.bytes(32), at),
-        1 => {
+        SHORTEN => {
             if let Ok(file) = disk.open(path, OpenMode::Write) {
                 file.set_len(at as u64).expect("a disk that works");
             }
         }
         2 => put(&vec![0; usize::from(input.byte()) * 8], at),
-        3 => disk.remove(path).expect("a disk that works"),
+        REMOVE => disk.remove(path).expect("a disk that works"),
         4 => put(input.bytes(64), contents.len()),
         COPY => {
             // A write that went to the wrong place.
@@ -200,7 +217,8 @@ fn edit(disk: &SimulatedDisk, files: &[(PathBuf, Vec<u8>)], input: &mut Input<'_
             put(&[bit], at);
         }
     }
-    kind == COPY
+    done.copied |= kind == COPY;
+    done.shortened |= kind == SHORTEN || kind == REMOVE;
 }
 
 fn write(disk: &SimulatedDisk, path: &Path, contents: &[u8]) {
@@ -251,28 +269,15 @@ fn read(log: &PartitionLog) -> Option<Batches> {
             break;
         }
         let mut rest: Bytes = plan.chunks.iter().flat_map(bytes_of).collect::<Vec<u8>>().into();
-        let mut whole = 0;
-        let mut cut_short = false;
-        while !rest.is_empty() && !cut_short {
-            match Batch::parse(&rest) {
-                Ok(batch) => {
-                    let header = *batch.header();
-                    offset = header.next_offset();
-                    batches.push((header.base_offset, rest.split_to(header.total_size())));
-                    whole += 1;
-                }
-                Err(_) => cut_short = true,
-            }
+        while !rest.is_empty() {
+            let batch = Batch::parse(&rest).unwrap_or_else(|e| panic!("a part of a batch at {offset}: {e}"));
+            let header = *batch.header();
+            offset = header.next_offset();
+            batches.push((header.base_offset, rest.split_to(header.total_size())));
         }
-        assert!(whole > 0, "no whole batch at {offset} of {end}, and no error");
-        // A segment that lost its end may give a part of a batch, but only behind whole ones: the next read begins there.
-        // Else the read says where the next one begins, maybe over a gap such as compaction leaves.
-        let next = if cut_short { offset } else { plan.next_offset };
-        assert!(cut_short || next > start, "a read at {start} of {end} leads to {next}");
-        if next <= start {
-            return None;
-        }
-        offset = next;
+        // The read says where the next one begins, maybe over a gap such as compaction leaves.
+        assert!(plan.next_offset > start, "a read at {start} of {end} leads to {}", plan.next_offset);
+        offset = plan.next_offset;
     }
     Some(batches)
 }

@@ -317,7 +317,7 @@ fn many_seeds() {
 #[test]
 fn known_seeds() {
     // The two large ones once showed something: records behind a cut, and an unflushed end that passed for damage.
-    for seed in (1..=48).chain([11_752_528_260_507_200_639, 13_594_761_977_892_161_961]) {
+    for seed in (1..=24).chain([11_752_528_260_507_200_639, 13_594_761_977_892_161_961]) {
         case(seed).unwrap();
     }
 }

