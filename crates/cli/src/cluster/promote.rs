@@ -42,11 +42,14 @@ pub async fn run(connect: &ConnectArgs, args: &PromoteArgs) -> anyhow::Result<Ex
 
 /// What was done, or would be.
 pub fn text(answer: &PromoteAnswer) -> String {
-    let would = if answer.done { "goes on" } else { "would go on" };
+    let (goes_on, leads) = if answer.done { ("goes on", "leads") } else { ("would go on", "would lead") };
     let mut text = format!(
-        "node {} {would} as the only voter, without voters {}; it leads {}",
+        "node {} {goes_on} as the only voter, without {}; it {leads} {}",
         answer.node_id,
-        listed(&answer.former_voters),
+        match answer.former_voters.as_slice() {
+            [one] => format!("voter {one}"),
+            several => format!("voters {}", listed(several)),
+        },
         count(answer.leads, "partition", "partitions")
     );
     if answer.led_unclean > 0 {
@@ -62,7 +65,8 @@ pub fn text(answer: &PromoteAnswer) -> String {
         ));
     }
     text.push_str(if answer.done {
-        "\nnever start the former voters again on their old data: empty their data directories, then start them with --join\n"
+        "\na former voter that comes back follows this node as soon as the two reach each other, and gives up what only it has; until then \
+         clients must not reach it\n"
     } else {
         "\nnothing was changed. If a former voter still runs, it would go on beside this node, as a second cluster: make sure that it \
          doesn't, then add --voters-are-gone\n"
