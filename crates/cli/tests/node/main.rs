@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
 
 mod administration;
+mod cluster;
 mod common;
 mod offline_log;
 mod sockets;
