@@ -89,6 +89,25 @@ async fn nothing_is_flushed_where_nothing_is_to_survive_and_it_works_all_the_sam
     cluster.agree(2).await;
 }
 
+/// It gets all again. (Whether such a node may vote before that is not decided here, but by who knows that the disk is a new one.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_lost_its_disk_is_sent_everything_again() {
+    let mut cluster = Cluster::of([1, 2, 3]).await;
+    for _ in 0..5 {
+        cluster.write(vec![ids(1)]).await;
+    }
+    cluster.agree(5).await;
+    let leader = cluster.leader().await;
+    let wiped = (1..=3).find(|id| *id != leader).expect("a follower");
+    cluster.stop(wiped).await;
+    std::fs::remove_dir_all(cluster.path(wiped)).expect("removed");
+    cluster.start(wiped).await;
+    cluster.agree(5).await;
+    cluster.write(vec![ids(1)]).await;
+    cluster.agree(6).await;
+    assert_eq!(cluster.leader().await, leader);
+}
+
 /// Without flushes, as it takes many entries until one is removed.
 fn small_snapshots(options: &mut chronik_raft::RaftOptions) {
     options.durable = false;
