@@ -17,7 +17,7 @@ use chronik_log::{
 };
 use chronik_meta::Image;
 use chronik_peer::Peers;
-use chronik_quorum::{Mode, Quorum, QuorumError, RaftTiming, Timing};
+use chronik_quorum::{Quorum, QuorumError, RaftTiming, Timing};
 use tokio::sync::Notify;
 
 use crate::completions::Completions;
@@ -154,7 +154,7 @@ impl Broker {
         });
         let node_id = options.membership.registration.node_id;
         let incarnation = options.membership.registration.incarnation;
-        let is_bound = options.membership.mode != Mode::Single || options.membership.replicate_everything;
+        let is_bound = options.membership.is_bound;
         let timing = Timing {
             heartbeat: Duration::from_millis(config.broker_heartbeat_interval_ms),
             session: Duration::from_millis(config.broker_session_timeout_ms),

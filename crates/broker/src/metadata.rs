@@ -39,8 +39,10 @@ pub struct Membership {
     pub cluster_id: Option<Uuid>,
     /// How the node makes itself known.
     pub registration: Registration,
-    /// Standalone with followers: every partition on every node.
+    /// Standalone: every partition on every node that follows.
     pub replicate_everything: bool,
+    /// The node has others, or is to have: it does not follow an invitation to another cluster.
+    pub is_bound: bool,
     /// Hears that the node must start anew in another mode.
     pub on_restart: OnRestart,
 }

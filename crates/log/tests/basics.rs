@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use chronik_log::disk::OsDisk;
-use chronik_log::{PartitionOptions, ReadError};
+use chronik_log::{LogOptions, PartitionOptions, ReadError};
 use common::*;
 
 fn segments(bytes: u64) -> Arc<PartitionOptions> {
@@ -65,6 +65,22 @@ fn what_is_appended_is_read_and_survives_a_clean_restart() {
     assert_eq!((newest.timestamp, newest.leader_epoch), (1_399, 5));
     assert_eq!(log.offset_for_timestamp(9_999_999).unwrap(), None);
     let _ = dir.path().metadata().is_ok();
+}
+
+#[test]
+fn what_nobody_waits_for_is_flushed_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { flush_ms: 20, ..small_options() };
+    let (manager, _, listener) = open_on(Arc::new(OsDisk), dir.path(), options);
+    let log = manager.create_partition(key(0), segments(64 << 10)).unwrap();
+    // The second one finds the flusher asleep again.
+    for i in 0..2u64 {
+        log.append_leader(batch(3, 100, i), 0, 0).unwrap();
+        manager.kick();
+        let end = log.log_end_offset();
+        assert!(listener.wait(key(0), |heard| heard.flushed == end), "round {i}");
+    }
+    manager.close().unwrap();
 }
 
 #[test]

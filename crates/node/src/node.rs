@@ -12,7 +12,7 @@ use chronik_config::{Flush, NodeConfig, Settings, Source};
 use chronik_log::{DataDir, RecoverySummary};
 use chronik_meta::Identity;
 use chronik_peer::{Hello, PeerSettings, Peers, PeersOptions};
-use chronik_quorum::{Registration, Restart};
+use chronik_quorum::{Mode, Registration, Restart};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -125,7 +125,8 @@ impl Node {
                     incarnation,
                     directory: place.identity.directory,
                 },
-                replicate_everything: !followers.is_empty(),
+                replicate_everything: place.mode == Mode::Single,
+                is_bound: place.mode != Mode::Single || !followers.is_empty(),
                 on_restart: Box::new(move |how| {
                     // Without a receiver the node is stopping anyway.
                     let _ = restarts.send(how);

@@ -66,7 +66,12 @@ impl<T> Leader<T> {
         }
         let wanted = |member: &Member| match member.in_isr {
             true => self.out_of_sync_at(member).is_none_or(|at| now_ms < at),
-            false => self.may_join(member) && eligible(member.node, member.broker_epoch()),
+            // One that would be put out again at once stays out until it has caught up.
+            false => {
+                self.may_join(member)
+                    && self.out_of_sync_at(member).is_none_or(|at| now_ms < at)
+                    && eligible(member.node, member.broker_epoch())
+            }
         };
         if self.followers.iter().all(|member| wanted(member) == member.in_isr) && !self.wants_to_settle() {
             if self.wants_to_grow() {

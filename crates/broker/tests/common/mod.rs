@@ -68,6 +68,7 @@ impl TestBroker {
                 cluster_id: None,
                 registration,
                 replicate_everything: false,
+                is_bound: false,
                 on_restart: Box::new(|_| {}),
             },
             peers,

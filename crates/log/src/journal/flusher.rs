@@ -137,8 +137,14 @@ impl Flush {
         }
         inner.unflushed.sequence = sequence;
         inner.unflushed.end = end;
+        let begins = inner.unflushed.since_ms.is_none();
         inner.unflushed.since_ms.get_or_insert(now_ms);
         inner.written = inner.written.max(sequence);
+        if begins && inner.waits {
+            // It slept without a limit; from now on it sleeps until this is overdue.
+            inner.waits = false;
+            self.wake.notify_one();
+        }
         self.wake_if_due(inner);
         self.done.notify_all();
         true
