@@ -131,7 +131,7 @@ pub enum Restart {
     /// Follow the voter that sent the invitation, with the node id that it gives: it was accepted, and the node has no data that would be
     /// lost.
     Follow(Invitation),
-    /// Take part in Raft with these voters: this node becomes one of them.
+    /// Take part in Raft with these voters: this node becomes one of them, or is one and must forget what it knows of the other's lost disk.
     Vote {
         /// The voters, this node among them.
         voters: Vec<(NodeId, String)>,

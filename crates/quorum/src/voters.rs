@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::inner::{Inner, Store};
 use crate::message::{self, Membership, MembershipAnswer, Role, kind};
+use crate::options::Restart;
 
 /// How long an observer that is to vote may take to start anew as a voter.
 const BECOME_VOTER: Duration = Duration::from_secs(15);
@@ -52,11 +53,25 @@ impl Inner {
     async fn let_in(self: &Arc<Self>, raft: &RaftNode, node: NodeId) -> MembershipAnswer {
         let voters = raft.status().voters;
         let was_here = voters.contains_key(&node) && self.image().broker(node).is_some();
+        if was_here && voters.len() == 2 {
+            // The other one of two voters, this node, has everything that was ever decided, and an empty one can't win against it. But as the leader
+            // of its term it goes by what that one acknowledged before it lost its disk, and forgets that only when it starts anew.
+            let acknowledged =
+                raft.status().followers.iter().any(|other| other.node == node && other.matched > 0);
+            if !acknowledged {
+                return MembershipAnswer::Done;
+            }
+            tracing::warn!(
+                node,
+                "the other voter comes back with an empty disk: this node starts anew to go on with it"
+            );
+            (self.on_restart)(Restart::Vote { voters: voters.into_iter().collect() });
+            return MembershipAnswer::Refused("the other voter starts anew first".to_owned());
+        }
         if !raft.is_leader() {
             let leader = raft.leader().filter(|leader| *leader != self.me());
             return match leader {
-                // Of two voters the other one has everything that was ever decided, and an empty one can't win against it.
-                _ if !was_here || voters.len() == 2 => MembershipAnswer::Done,
+                _ if !was_here => MembershipAnswer::Done,
                 Some(leader) => MembershipAnswer::NotLeader(Some(leader)),
                 None => MembershipAnswer::Refused(
                     "this node was a voter and its disk is empty: only a majority of the other voters can take it in again, and there is none".to_owned(),
@@ -177,7 +192,7 @@ impl Inner {
         raft.remove_voter(node).await.map_err(|error| error.to_string())?;
         let sources: Vec<NodeId> = raft.status().voters.into_keys().filter(|id| *id != node).collect();
         if node == self.me() {
-            (self.on_restart)(crate::options::Restart::Observe { sources });
+            (self.on_restart)(Restart::Observe { sources });
             return Ok(());
         }
         let payload = message::request(self.caller(), |out| {

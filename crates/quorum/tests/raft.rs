@@ -203,3 +203,30 @@ async fn a_voter_with_a_new_disk_gets_everything_again() {
     assert!(!partition.isr.contains(&wiped), "what its old disk held counts for nothing: {partition:?}");
     net.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_voters_gets_everything_again() {
+    let net = Net::new();
+    let one = net.start(1, voters(&[1, 2])).await;
+    let two = net.start(2, voters(&[1, 2])).await;
+    all_ready(&[&one, &two]).await;
+    done(&one, vec![topic("a", 1, &[&[1, 2]])]).await;
+    all_alike(&[&one, &two]).await;
+    // Whoever leads loses the other one: it can decide nothing until that is back.
+    let (stays, wiped) = if one.is_leader() { (one, 2) } else { (two, 1) };
+    net.kill(wiped, true).await;
+    net.wipe(wiped);
+    let back = net.start_as(wiped, voters(&[1, 2]), How { directory: 77, ..How::new(wiped) }).await;
+    let id = 3 - wiped;
+    until("the other one is to start anew", || net.restarts().iter().any(|(node, _)| *node == id)).await;
+    let cluster = stays.image().cluster_id();
+    net.kill(id, false).await;
+    drop(stays);
+    let how = How { cluster_id: Some(cluster), ..How::new(id) };
+    let stays = net.start_as(id, voters(&[1, 2]), how).await;
+    all_ready(&[&stays, &back]).await;
+    assert!(back.image().topic("a").is_some());
+    done(&back, vec![topic("b", 2, &[&[1, 2]])]).await;
+    all_alike(&[&stays, &back]).await;
+    net.close().await;
+}

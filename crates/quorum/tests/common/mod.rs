@@ -320,7 +320,11 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 pub async fn all_ready(nodes: &[&Quorum]) {
     for node in nodes {
-        node.wait_ready(LONG).await.unwrap();
+        if let Err(problem) = node.wait_ready(LONG).await {
+            let all: Vec<_> =
+                nodes.iter().map(|node| (node.status(), node.counters(), node.image())).collect();
+            panic!("{node:?} is not ready: {problem}\n{all:#?}");
+        }
     }
 }
 
