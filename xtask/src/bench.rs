@@ -4,6 +4,10 @@
 //! each measurement, so that what else happens on the machine hits them alike.
 
 mod chart;
+mod cluster;
+mod cluster_faults;
+mod cluster_report;
+mod cluster_servers;
 mod generator;
 mod growth;
 mod loads;
@@ -31,6 +35,12 @@ pub struct Args {
     /// Measurements of each load on each server.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Nodes of each server: 1, or 3 for the cluster loads (replication factor 3).
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3))]
+    nodes: u32,
+    /// Kills of a leader in cluster-failover.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    tries: u32,
     /// Length of each measurement.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -52,6 +62,9 @@ pub struct Args {
     /// The broker binary (default: built here).
     #[arg(long)]
     broker: Option<PathBuf>,
+    /// The binary of chronik-bench (default: built here).
+    #[arg(long, value_name = "PATH")]
+    generator: Option<PathBuf>,
     /// Puts the report and the chart into docs/performance.md too.
     #[arg(long, conflicts_with = "quick")]
     publish: bool,
@@ -68,8 +81,24 @@ pub struct Plan {
     pub quick: bool,
 }
 
+impl Plan {
+    fn new(args: &Args) -> Self {
+        Self {
+            rounds: args.rounds,
+            seconds: if args.quick { args.seconds.min(3) } else { args.seconds },
+            warmup_seconds: if args.quick { 1 } else { 5 },
+            quick: args.quick,
+        }
+    }
+}
+
 /// Runs the loads and writes target/bench/report.{json,md}.
 pub fn run(args: &Args) -> Result<()> {
+    match args.nodes {
+        1 => {}
+        3 => return cluster::run(args),
+        nodes => bail!("--nodes {nodes}: there are loads for 1 and for 3 nodes"),
+    }
     if args.list {
         for load in LOADS {
             println!("{:14} {}", load.name, load.title);
@@ -80,16 +109,11 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let wanted = wanted(args)?;
-    let plan = Plan {
-        rounds: args.rounds,
-        seconds: if args.quick { args.seconds.min(3) } else { args.seconds },
-        warmup_seconds: if args.quick { 1 } else { 5 },
-        quick: args.quick,
-    };
+    let plan = Plan::new(args);
     let home = shell::target_dir()?.join("bench");
     std::fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
     let mut servers = prepare(args, &home)?;
-    let generator = Generator::build()?;
+    let generator = Generator::prepare(args.generator.as_deref())?;
     let mut report = Report::new(&plan);
 
     if wanted.iter().any(|name| LOADS.iter().any(|load| load.name == *name)) {
@@ -157,25 +181,36 @@ fn wanted(args: &Args) -> Result<Vec<&'static str>> {
     Ok(all.into_iter().filter(|name| args.loads.iter().any(|wanted| wanted == name)).collect())
 }
 
+/// The broker that is given, or one that is built here.
+fn broker(args: &Args) -> Result<PathBuf> {
+    match &args.broker {
+        Some(broker) => Ok(broker.clone()),
+        None => Ok(shell::build_release(&["chronik-cli"])?.join("chronik")),
+    }
+}
+
+/// Apache Kafka, unless it was left out or its scripts are not there.
+fn kafka(args: &Args) -> Result<Option<Peers>> {
+    if args.without.iter().any(|left_out| left_out == "kafka") {
+        return Ok(None);
+    }
+    let scripts = shell::root()?.join(&args.peers);
+    let place = args.kafka.clone().unwrap_or(shell::target_dir()?.join("kafka"));
+    let found = Peers::find(&scripts, &place)?;
+    if found.is_none() {
+        shell::step(&format!("without Apache Kafka: {} has no kafka-up.sh (--peers DIR)", scripts.display()));
+    }
+    Ok(found)
+}
+
 /// The servers that take part, none of them started.
 fn prepare(args: &Args, home: &std::path::Path) -> Result<Vec<Box<dyn Server>>> {
-    let broker = match &args.broker {
-        Some(broker) => broker.clone(),
-        None => shell::build_release(&["chronik-cli"])?.join("chronik"),
-    };
+    let broker = broker(args)?;
     let run = home.join("run");
     let mut servers: Vec<Box<dyn Server>> = vec![Box::new(servers::Chronik::new(broker, &run)?)];
     let included = |name: &str| !args.without.iter().any(|left_out| left_out == name);
-    if included("kafka") {
-        let scripts = shell::root()?.join(&args.peers);
-        let place = args.kafka.clone().unwrap_or(shell::target_dir()?.join("kafka"));
-        match Peers::find(&scripts, &place)? {
-            Some(kafka) => servers.push(Box::new(kafka.server(&run)?)),
-            None => shell::step(&format!(
-                "without Apache Kafka: {} has no kafka-up.sh (--peers DIR)",
-                scripts.display()
-            )),
-        }
+    if let Some(peers) = kafka(args)? {
+        servers.push(Box::new(peers.server(&run)?));
     }
     if included("floor") {
         let source = shell::root()?.join(&args.floor);

@@ -42,6 +42,9 @@ pub struct Target {
     /// Partitions of the topic when it is created; also how many the load is spread over.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
+    /// Replicas of each partition when the topic is created.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=32767))]
+    pub replication_factor: i32,
     /// Process ids of the servers whose CPU time and memory to report (same machine, Linux).
     #[arg(long = "pid", value_delimiter = ',')]
     pub pids: Vec<u32>,

@@ -31,7 +31,8 @@ pub fn ensure(target: &Target) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         client_config(target).create().context("making the admin client")?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let topic = NewTopic::new(&target.topic, target.partitions, TopicReplication::Fixed(1));
+    let replication = TopicReplication::Fixed(target.replication_factor);
+    let topic = NewTopic::new(&target.topic, target.partitions, replication);
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
     let results = runtime
         .block_on(admin.create_topics([&topic], &options))

@@ -5,7 +5,7 @@ use super::servers::Server;
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -65,8 +65,12 @@ pub struct FirstWrite {
 const CONSUMED: u64 = 4_000_000;
 
 impl Generator {
-    pub fn build() -> Result<Self> {
-        let binary = shell::build_release(&["chronik-bench"])?.join("chronik-bench");
+    /// The binary that is given, or one that is built here.
+    pub fn prepare(given: Option<&Path>) -> Result<Self> {
+        let binary = match given {
+            Some(binary) => binary.to_owned(),
+            None => shell::build_release(&["chronik-bench"])?.join("chronik-bench"),
+        };
         Ok(Self { binary, topics: AtomicU64::new(0) })
     }
 
@@ -127,6 +131,24 @@ impl Generator {
         command.stdout(Stdio::piped()).spawn().context("starting chronik-bench first-write")
     }
 
+    /// The same for a topic that needs three nodes: it takes no write before all of them are there.
+    pub fn first_replicated_write(&self, bootstrap: &str, topic: &str) -> Result<Child> {
+        let mut command = self.command("first-write");
+        command.args(["--json", "--bootstrap", bootstrap, "--topic", topic, "--partitions", "1"]);
+        command.args(["--replication-factor", "3", "--patience", "120s"]);
+        command.stdout(Stdio::piped()).spawn().context("starting chronik-bench first-write")
+    }
+
+    /// Starts a load with acks=all at a rate over many partitions; latency counts from when a message was due.
+    pub fn steady(&self, server: &dyn Server, topic: &str, partitions: u32, seconds: u64) -> Result<Child> {
+        let mut command = self.command("produce");
+        command.args(["--json", "--topic", topic, "--bootstrap", &server.bootstrap()]);
+        command.args(["--partitions", &partitions.to_string(), "--replication-factor"]);
+        command.args([&server.replication_factor().to_string(), "--acks", "all", "--rate", "2000"]);
+        command.args(["--warmup", "0s", "--duration", &format!("{seconds}s")]);
+        command.stdout(Stdio::piped()).spawn().context("starting chronik-bench produce")
+    }
+
     fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg(subcommand);
@@ -139,7 +161,8 @@ impl Generator {
 
     fn target(&self, command: &mut Command, server: &dyn Server, topic: &str) {
         command.args(["--json", "--topic", topic, "--bootstrap", &server.bootstrap()]);
-        if let Some(pid) = server.pid() {
+        command.args(["--replication-factor", &server.replication_factor().to_string()]);
+        for pid in server.pids() {
             command.args(["--pid", &pid.to_string()]);
         }
     }
@@ -155,8 +178,13 @@ pub fn first_write_at(child: Child) -> Result<FirstWrite> {
 }
 
 fn measure(command: &mut Command) -> Result<Measurement> {
+    read(command.stdout(Stdio::piped()).spawn().context("starting chronik-bench")?)
+}
+
+/// What a run of chronik-bench printed, when it has ended.
+pub fn read(child: Child) -> Result<Measurement> {
+    let output = child.wait_with_output().context("waiting for chronik-bench")?;
     // Exit code 1 says that messages failed; the report holds how many.
-    let output = command.stderr(Stdio::inherit()).output().context("starting chronik-bench")?;
     if !matches!(output.status.code(), Some(0 | 1)) {
         bail!("chronik-bench ended with {}", output.status);
     }

@@ -28,7 +28,7 @@ pub struct Report {
 }
 
 #[derive(Serialize)]
-struct Machine {
+pub(super) struct Machine {
     cpus: usize,
     memory_gib: f64,
     kernel: String,
@@ -106,15 +106,15 @@ impl LoadResult {
     }
 }
 
-struct Verdict {
-    text: &'static str,
-    target: f64,
-    reached: f64,
-    met: bool,
+pub(super) struct Verdict {
+    pub(super) text: &'static str,
+    pub(super) target: f64,
+    pub(super) reached: f64,
+    pub(super) met: bool,
 }
 
 impl Verdict {
-    fn new(
+    pub(super) fn new(
         text: &'static str,
         target: Option<f64>,
         reached: Option<f64>,
@@ -125,33 +125,37 @@ impl Verdict {
     }
 }
 
-fn rate(measurement: &Measurement) -> f64 {
+pub(super) fn rate(measurement: &Measurement) -> f64 {
     measurement.messages_per_second
 }
-fn p99(measurement: &Measurement) -> f64 {
+pub(super) fn p99(measurement: &Measurement) -> f64 {
     measurement.p99_ms.unwrap_or_default()
 }
-fn cpu(measurement: &Measurement) -> f64 {
+pub(super) fn cpu(measurement: &Measurement) -> f64 {
     measurement.cpu_us_per_message
 }
-fn rss(measurement: &Measurement) -> f64 {
+pub(super) fn rss(measurement: &Measurement) -> f64 {
     measurement.peak_rss_mib
 }
 
 /// The ratio of two medians; None where one is missing or nothing.
-fn ratio(ours: &[Measurement], other: &[Measurement], value: fn(&Measurement) -> f64) -> Option<f64> {
+pub(super) fn ratio(
+    ours: &[Measurement],
+    other: &[Measurement],
+    value: fn(&Measurement) -> f64,
+) -> Option<f64> {
     let of = |measurements: &[Measurement]| spread(&measurements.iter().map(value).collect::<Vec<_>>());
     let (ours, other) = (of(ours)?.median, of(other)?.median);
     (other > 0.0).then(|| ours / other)
 }
 
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
+pub(super) struct Spread {
+    pub(super) min: f64,
+    pub(super) median: f64,
+    pub(super) max: f64,
 }
 
-fn spread(values: &[f64]) -> Option<Spread> {
+pub(super) fn spread(values: &[f64]) -> Option<Spread> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     Some(Spread { min: *sorted.first()?, median: *sorted.get(sorted.len() / 2)?, max: *sorted.last()? })
@@ -209,13 +213,10 @@ impl Report {
     }
 
     fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
-        let machine = &self.machine;
         writeln!(
             out,
-            "{} CPUs, {:.0} GiB, Linux {}; client, broker and disk share them. {} rounds of {} s{}.\n",
-            machine.cpus,
-            machine.memory_gib,
-            machine.kernel,
+            "{}; client, broker and disk share them. {} rounds of {} s{}.\n",
+            self.machine,
             self.rounds,
             self.seconds,
             if self.quick { " (quick: not for conclusions)" } else { "" }
@@ -309,7 +310,7 @@ const END: &str = "<!-- measured: end -->";
 pub fn publish(report: &Report, measured: &Path, docs: &Path) -> Result<()> {
     let page = docs.join("performance.md");
     let text = std::fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
-    let text = replace_measured(&text, &report.markdown())
+    let text = replace_measured(&text, BEGIN, END, &report.markdown())
         .with_context(|| format!("{} lacks the lines {BEGIN} and {END}", page.display()))?;
     std::fs::write(&page, text).with_context(|| format!("writing {}", page.display()))?;
     if report.growth.is_some() {
@@ -320,10 +321,11 @@ pub fn publish(report: &Report, measured: &Path, docs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn replace_measured(page: &str, measured: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", measured.trim()))
+/// Puts what was measured between the two lines of the page.
+pub(super) fn replace_measured(page: &str, begin: &str, end: &str, measured: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n\n{}\n\n{end}{after}", measured.trim()))
 }
 
 fn write_starts(out: &mut String, title: &str, starts: Option<&Starts>) -> std::fmt::Result {
@@ -359,7 +361,7 @@ fn write_growth(out: &mut String, growth: &Growth) -> std::fmt::Result {
     writeln!(out, "![What more partitions and more connections cost](growth.svg)")
 }
 
-fn thousands(value: f64) -> String {
+pub(super) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -371,8 +373,14 @@ fn thousands(value: f64) -> String {
     out
 }
 
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} CPUs, {:.0} GiB, Linux {}", self.cpus, self.memory_gib, self.kernel)
+    }
+}
+
 impl Machine {
-    fn read() -> Self {
+    pub(super) fn read() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let memory_kib = read("/proc/meminfo").lines().find_map(|line| {
             line.strip_prefix("MemTotal:")?.split_ascii_whitespace().next()?.parse::<f64>().ok()
@@ -409,9 +417,9 @@ mod tests {
     #[test]
     fn only_the_measured_part_of_the_page_is_replaced() {
         let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let replaced = replace_measured(&page, "new\n").unwrap();
+        let replaced = replace_measured(&page, BEGIN, END, "new\n").unwrap();
         assert_eq!(replaced, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replace_measured("no marks", "new"), None);
+        assert_eq!(replace_measured("no marks", BEGIN, END, "new"), None);
     }
 
     #[test]

@@ -30,6 +30,14 @@ pub trait Server {
     /// HOST:PORT, the same over restarts.
     fn bootstrap(&self) -> String;
     fn pid(&self) -> Option<u32>;
+    /// The processes whose CPU time and memory count.
+    fn pids(&self) -> Vec<u32> {
+        self.pid().into_iter().collect()
+    }
+    /// Replicas of each partition of the topics that are measured.
+    fn replication_factor(&self) -> u32 {
+        1
+    }
     /// Starts on an empty directory and waits until it serves; returns when the process was started, in
     /// milliseconds since 1970.
     fn start_empty(&mut self) -> Result<f64>;
@@ -46,7 +54,7 @@ pub trait Server {
 }
 
 /// A child process with a directory, a log and a port.
-struct Process {
+pub(super) struct Process {
     child: Option<Child>,
     home: PathBuf,
     port: u16,
@@ -54,22 +62,26 @@ struct Process {
 
 impl Process {
     fn new(home: PathBuf) -> Result<Self> {
-        Ok(Self { child: None, home, port: free_port()? })
+        Ok(Self::at_port(home, free_port()?))
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub(super) fn at_port(home: PathBuf, port: u16) -> Self {
+        Self { child: None, home, port }
+    }
+
+    pub(super) fn data_dir(&self) -> PathBuf {
         self.home.join("data")
     }
 
-    fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    fn wipe(&self) -> Result<()> {
+    pub(super) fn wipe(&self) -> Result<()> {
         match fs::remove_dir_all(&self.home) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("emptying {}", self.home.display()))
@@ -80,29 +92,46 @@ impl Process {
 
     /// Starts the command with its output in a log and waits until `ready` says so.
     fn start(&mut self, command: &mut Command, ready: impl Fn() -> bool) -> Result<f64> {
-        let path = self.home.join("server.log");
-        let log = OpenOptions::new().create(true).append(true).open(&path);
-        let log = log.with_context(|| format!("opening {}", path.display()))?;
-        command.stdout(log.try_clone()?).stderr(log);
-        let began = Instant::now();
-        let epoch_ms = epoch_ms();
-        let mut child =
-            command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
-        while !ready() {
-            if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status}; see {}", command.get_program().display(), path.display());
-            }
-            if began.elapsed() > READY_WITHIN {
-                let _ = child.kill();
-                bail!("{} is not ready after {READY_WITHIN:?}", command.get_program().display());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.child = Some(child);
+        let epoch_ms = self.spawn(command)?;
+        self.wait_until(ready)?;
         Ok(epoch_ms)
     }
 
-    fn kill(&mut self) -> Result<()> {
+    /// Starts the command with its output in a log; returns when, in milliseconds since 1970.
+    pub(super) fn spawn(&mut self, command: &mut Command) -> Result<f64> {
+        let path = self.log();
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let log = log.with_context(|| format!("opening {}", path.display()))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        let epoch_ms = epoch_ms();
+        let child = command.spawn();
+        self.child = Some(child.with_context(|| format!("starting {}", command.get_program().display()))?);
+        Ok(epoch_ms)
+    }
+
+    /// Waits until `ready` says so; what is not ready in time is killed.
+    pub(super) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
+        let began = Instant::now();
+        while !ready() {
+            let log = self.log();
+            let Some(child) = &mut self.child else { bail!("the server of {} does not run", log.display()) };
+            if let Some(status) = child.try_wait()? {
+                bail!("a server ended with {status}; see {}", log.display());
+            }
+            if began.elapsed() > READY_WITHIN {
+                self.kill()?;
+                bail!("a server is not ready after {READY_WITHIN:?}; see {}", log.display());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.home.join("server.log")
+    }
+
+    pub(super) fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill().context("killing a server")?;
             child.wait().context("waiting for a killed server")?;
@@ -257,6 +286,14 @@ pub struct Peers {
 }
 
 impl Peers {
+    pub(super) fn script(&self, name: &str) -> Command {
+        Command::new(self.scripts.join(name))
+    }
+
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
     /// None where the scripts are not.
     pub fn find(scripts: &Path, place: &Path) -> Result<Option<Self>> {
         if !scripts.join("kafka-up.sh").is_file() {
@@ -373,7 +410,7 @@ pub fn rss_mib(pid: u32) -> Result<f64> {
 
 /// A port below the range that outgoing connections take theirs from: a client that keeps trying a port of that
 /// range while nobody listens can come to be connected to itself, and then the server cannot have the port.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     const FROM: u32 = 10_000;
     const COUNT: u32 = 20_000;
     static TRIED: AtomicU32 = AtomicU32::new(0);
@@ -387,7 +424,7 @@ fn free_port() -> Result<u16> {
     bail!("no port from {FROM} to {} is free on 127.0.0.1", FROM + COUNT)
 }
 
-fn is_ready(address: &str) -> bool {
+pub(super) fn is_ready(address: &str) -> bool {
     use std::io::{Read, Write};
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(address)?;
@@ -401,6 +438,6 @@ fn is_ready(address: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-fn epoch_ms() -> f64 {
+pub(super) fn epoch_ms() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
 }
