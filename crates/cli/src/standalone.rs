@@ -139,9 +139,9 @@ fn start(mode: Mode, args: &SettingArgs, matches: &ArgMatches) -> Result<ExitCod
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), StartError> {
-    // The library tells every heartbeat; who wants that says so.
+    // The library tells every heartbeat and every failed call; what people need is told beside it.
     let with_library =
-        if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=error") };
+        if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=off") };
     let filter = EnvFilter::builder().parse(&with_library).map_err(|error| {
         StartError::Config(format!(
             "log.level = {filter:?}: {error}; expected error, warn, info, debug or trace, or a filter such as info,chronik_log=debug"

@@ -90,6 +90,10 @@ fn whole(bytes: &[u8]) -> Result<&[u8], &'static str> {
     }
     let (Some(length), Some(crc)) = (field(4), field(8)) else { return Err("a frame's head is cut short") };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
+    // A marker before zeros, as a torn write leaves it, would pass for an empty frame: the CRC of nothing is 0.
+    if length == 0 {
+        return Err("a frame is empty");
+    }
     let payload = rest.get(..length).ok_or("a frame is cut short")?;
     if crc32c::crc32c(payload) != crc {
         return Err("a frame's CRC is wrong");

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use chronik_base::{Clock, NodeId, Uuid};
 use chronik_broker::{INTERNAL_LISTENER, KAFKA_LISTENER};
@@ -109,32 +110,61 @@ impl Place {
     }
 }
 
-/// Writes down what the node is to be from its next start on.
-pub(crate) fn become_other(
-    restart: &Restart,
-    identity: &Identity,
-    data_dir: &Path,
+/// Who the node is, on disk. Only one change is written at a time, and none after the node was told to become another.
+pub(crate) struct IdentityFile {
+    /// `None` once it is another node's.
+    identity: Mutex<Option<Identity>>,
+    data_dir: PathBuf,
     durable: bool,
-) -> Result<(), StartError> {
-    let mut identity = identity.clone();
-    let peers = match restart {
-        Restart::Follow(invitation) => {
-            identity.node_id = invitation.node_id;
-            identity.cluster_id = Some(invitation.cluster_id);
-            identity.role = Role::Observer;
-            vec![(invitation.leader, invitation.leader_address.clone())]
+}
+
+impl IdentityFile {
+    pub(crate) fn new(identity: Identity, data_dir: PathBuf, durable: bool) -> Self {
+        Self { identity: Mutex::new(Some(identity)), data_dir, durable }
+    }
+
+    /// Writes down which cluster the node belongs to, if that is news.
+    pub(crate) fn remember_cluster(&self, id: Uuid) -> Result<(), StartError> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *identity {
+            Some(identity) if identity.cluster_id != Some(id) => {
+                identity.cluster_id = Some(id);
+                write(identity, &self.data_dir, self.durable)
+            }
+            _ => Ok(()),
         }
-        Restart::Vote { voters } => {
-            identity.role = Role::Voter;
-            voters.clone()
+    }
+
+    /// Writes down what the node is to be from its next start on. `cluster_id` is what it belongs to now, zero if it does not know.
+    pub(crate) fn become_other(&self, restart: &Restart, cluster_id: Uuid) -> Result<(), StartError> {
+        let mut kept = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut identity) = kept.take() else { return Ok(()) };
+        if !cluster_id.is_zero() {
+            identity.cluster_id = Some(cluster_id);
         }
-        Restart::Observe { sources } => {
-            identity.role = Role::Observer;
-            let known = read_peers(data_dir)?;
-            known.into_iter().filter(|(id, _)| sources.contains(id)).collect()
-        }
-    };
-    write_peers(data_dir, &peers)?;
+        let peers = match restart {
+            Restart::Follow(invitation) => {
+                identity.node_id = invitation.node_id;
+                identity.cluster_id = Some(invitation.cluster_id);
+                identity.role = Role::Observer;
+                vec![(invitation.leader, invitation.leader_address.clone())]
+            }
+            Restart::Vote { voters } => {
+                identity.role = Role::Voter;
+                voters.clone()
+            }
+            Restart::Observe { sources } => {
+                identity.role = Role::Observer;
+                let known = read_peers(&self.data_dir)?;
+                known.into_iter().filter(|(id, _)| sources.contains(id)).collect()
+            }
+        };
+        write_peers(&self.data_dir, &peers)?;
+        write(&identity, &self.data_dir, self.durable)
+    }
+}
+
+fn write(identity: &Identity, data_dir: &Path, durable: bool) -> Result<(), StartError> {
     identity.write(data_dir, durable).map_err(|error| StartError::NotWritable(error.to_string()))
 }
 

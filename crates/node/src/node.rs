@@ -22,7 +22,7 @@ use crate::clock::SystemClock;
 use crate::descriptors;
 use crate::join;
 use crate::listener::{self, Shared};
-use crate::membership::{Place, become_other, endpoints, random_uuid};
+use crate::membership::{IdentityFile, Place, endpoints, random_uuid};
 use crate::start_error::{SPARE_DESCRIPTORS, StartError};
 
 /// How long a node that stops waits for what is in flight: 5 s.
@@ -39,9 +39,7 @@ pub struct RunningNode {
     accept: Vec<JoinHandle<()>>,
     /// Tasks that end with the node.
     tasks: Vec<JoinHandle<()>>,
-    identity: Identity,
-    data_path: PathBuf,
-    durable: bool,
+    identity: Arc<IdentityFile>,
     restart: mpsc::UnboundedReceiver<Restart>,
     /// Goes with the node, if its data were only lent to it.
     temp_dir: Option<TempDir>,
@@ -154,24 +152,13 @@ impl Node {
         for follower in followers {
             tasks.push(tokio::spawn(join::keep_follower(broker.clone(), peers.clone(), follower, address)));
         }
-        let remembered = (place.identity.clone(), path.clone());
-        tasks.push(tokio::spawn(remember_cluster(broker.clone(), remembered.0, remembered.1, durable)));
+        let identity = Arc::new(IdentityFile::new(place.identity, path, durable));
+        tasks.push(tokio::spawn(remember_cluster(broker.clone(), identity.clone())));
         let accept = listeners
             .into_iter()
             .map(|listener| tokio::spawn(listener::accept(listener, shared.clone())))
             .collect();
-        Ok(RunningNode {
-            address,
-            broker,
-            shared,
-            accept,
-            tasks,
-            identity: place.identity,
-            data_path: path,
-            durable,
-            restart,
-            temp_dir,
-        })
+        Ok(RunningNode { address, broker, shared, accept, tasks, identity, restart, temp_dir })
     }
 }
 
@@ -200,12 +187,9 @@ impl RunningNode {
         match self.restart.recv().await {
             Some(how) => {
                 tracing::info!("starting anew: {}", in_words(&how));
-                let (broker, path, durable) = (self.broker.clone(), self.data_path.clone(), self.durable);
-                let mut identity = self.identity.clone();
-                let cluster_id = broker.quorum().image().cluster_id();
-                identity.cluster_id = Some(cluster_id).filter(|id| !id.is_zero()).or(identity.cluster_id);
-                let written =
-                    tokio::task::spawn_blocking(move || become_other(&how, &identity, &path, durable));
+                let (identity, cluster_id) =
+                    (self.identity.clone(), self.broker.quorum().image().cluster_id());
+                let written = tokio::task::spawn_blocking(move || identity.become_other(&how, cluster_id));
                 written.await.map_err(|error| StartError::System(error.to_string()))?
             }
             None => std::future::pending().await,
@@ -235,16 +219,13 @@ impl RunningNode {
 }
 
 /// Writes down which cluster the node belongs to, once that is known: it may take a while until other nodes are there.
-async fn remember_cluster(broker: Arc<Broker>, mut identity: Identity, path: PathBuf, durable: bool) {
+async fn remember_cluster(broker: Arc<Broker>, identity: Arc<IdentityFile>) {
     loop {
         let id = broker.quorum().image().cluster_id();
         if !id.is_zero() {
-            if identity.cluster_id != Some(id) {
-                identity.cluster_id = Some(id);
-                let written = tokio::task::spawn_blocking(move || identity.write(&path, durable)).await;
-                if let Ok(Err(error)) = written {
-                    tracing::error!("the cluster's id can't be written down: {error}");
-                }
+            let written = tokio::task::spawn_blocking(move || identity.remember_cluster(id)).await;
+            if let Ok(Err(error)) = written {
+                tracing::error!("the cluster's id can't be written down: {error}");
             }
             return;
         }
