@@ -81,7 +81,7 @@ impl ProducerContext for Answer {
 }
 
 fn attempt(args: &FirstWriteArgs) -> Result<()> {
-    topic::ensure(&args.target)?;
+    topic::ensure_while_starting(&args.target)?;
     let mut config = topic::client_config(&args.target);
     config.set("acks", "all").set("linger.ms", "0");
     topic::apply_settings(&mut config, &args.target);

@@ -30,10 +30,34 @@ pub fn apply_settings(config: &mut ClientConfig, target: &Target) {
 pub fn ensure(target: &Target) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         client_config(target).create().context("making the admin client")?;
+    create(&admin, target, PATIENCE)
+}
+
+/// The same at a cluster that is starting. librdkafka asks for the controller once and then waits for minutes where
+/// there is none yet, so this asks again until there are as many nodes as replicas, and gives up soon: the caller
+/// comes again with a new client.
+pub fn ensure_while_starting(target: &Target) -> Result<()> {
+    const ATTEMPT: Duration = Duration::from_millis(500);
+    let admin: AdminClient<DefaultClientContext> =
+        client_config(target).create().context("making the admin client")?;
+    let metadata = admin.inner().fetch_metadata(None, ATTEMPT);
+    let nodes =
+        metadata.with_context(|| format!("asking {} for metadata", target.bootstrap))?.brokers().len();
+    if nodes < target.replication_factor as usize {
+        bail!(
+            "{nodes} nodes at {}, {} wanted (--replication-factor)",
+            target.bootstrap,
+            target.replication_factor
+        );
+    }
+    create(&admin, target, ATTEMPT)
+}
+
+fn create(admin: &AdminClient<DefaultClientContext>, target: &Target, patience: Duration) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let replication = TopicReplication::Fixed(target.replication_factor);
     let topic = NewTopic::new(&target.topic, target.partitions, replication);
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().request_timeout(Some(patience)).operation_timeout(Some(patience));
     let results = runtime
         .block_on(admin.create_topics([&topic], &options))
         .with_context(|| format!("creating topic {} at {}", target.topic, target.bootstrap))?;
@@ -43,7 +67,7 @@ pub fn ensure(target: &Target) -> Result<()> {
             Err((topic, code)) => bail!("creating topic {topic} at {}: {code}", target.bootstrap),
         }
     }
-    wait_for_leaders(&admin, target)
+    wait_for_leaders(admin, target)
 }
 
 /// Deletes the topic; one that is not there is no error.
