@@ -97,7 +97,7 @@ impl World {
         }
         match self.net.rng.below(4) {
             0 => true,
-            1 => {
+            1 | 2 => {
                 let at = self.now + self.net.rng.about(300_000);
                 self.deliver(at, receiver, on, tp, body.clone());
                 false

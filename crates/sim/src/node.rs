@@ -247,6 +247,8 @@ impl World {
         let late: Vec<Asked> =
             late.iter().filter_map(|number| asked.remove(number)).map(|(a, _)| a).collect();
         for asked in late {
+            // What is asked for again takes its time again.
+            self.node_mut(id).disturbed_us = now;
             self.proposal_failed(id, asked, ProposalFailure::Unknown);
         }
         for tp in self.partitions() {

@@ -199,8 +199,8 @@ impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 1);
-        // A third of the histories is about who leads, with time for the ISR to be whole in between.
-        let coups = rng.chance(330);
+        // Almost half of the histories is about who leads, with time for the ISR to be whole in between.
+        let coups = rng.chance(450);
         let nodes = if coups || rng.chance(600) { 3 } else { rng.between(2, 5) as NodeId };
         let all: Vec<NodeId> = (1..=nodes).collect();
         // With more than three, the last one joins late, and gets partitions by reassignment only.
@@ -232,7 +232,7 @@ impl Plan {
         let mut plan = Self { nodes, starts_us, topics, min_insync, unclean, faults: Vec::new(), heal_us };
         let mut at = 1_500_000;
         // Some histories are calm, some are not.
-        let pace = if coups { 2_500_000 } else { rng.between(100, 900) * 1000 };
+        let pace = if coups { 2_000_000 } else { rng.between(100, 900) * 1000 };
         while at < heal_us {
             if coups && rng.chance(850) {
                 plan.coup(&mut rng, at);
@@ -253,9 +253,9 @@ impl Plan {
 
     fn coup(&mut self, rng: &mut Rng, at: u64) {
         let tp = self.partition(rng);
-        let fault = match rng.below(3) {
+        let fault = match rng.below(5) {
             0 => Fault::Coup { tp },
-            1 => Fault::Relay { tp },
+            1..4 => Fault::Relay { tp },
             _ => Fault::Straggler { tp },
         };
         self.faults.push((at, fault));

@@ -222,7 +222,9 @@ impl World {
         if self.quorum.up {
             let image = self.quorum.image.clone();
             let here = |node: &NodeId| image.broker(*node).is_some_and(|broker| broker.may_lead());
-            if image.topic_count() == 0 && self.plan.topics.iter().flatten().flatten().all(here) {
+            if image.topic_count() < self.plan.topics.len()
+                && self.plan.topics.iter().flatten().flatten().all(here)
+            {
                 self.create_topics();
             }
             let commands = self.quorum.sessions.tick(&image, self.now / 1000);
