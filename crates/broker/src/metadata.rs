@@ -91,7 +91,8 @@ impl Metadata {
             rebalance_leaders: options.rebalance_leaders,
             on_change: Box::new(move |change| {
                 if let Some(broker) = follower.get().and_then(Weak::upgrade) {
-                    follow(&broker, &upto, change.after);
+                    // Without commands it is an image of somebody else's, which may be behind: a deposed voter takes one.
+                    follow(&broker, &upto, change.after, change.commands.is_empty());
                 }
             }),
             on_restart: options.membership.on_restart,
@@ -103,7 +104,7 @@ impl Metadata {
     /// The topics of `broker` follow the metadata from now on; when this returns they have.
     pub(crate) fn follow(&self, broker: &Arc<Broker>) {
         let _ = self.broker.set(Arc::downgrade(broker));
-        follow(broker, &self.followed, &self.image());
+        follow(broker, &self.followed, &self.image(), false);
     }
 
     /// The metadata as it is now.
@@ -154,10 +155,11 @@ impl Metadata {
     }
 }
 
-/// Brings the broker's topics from the image that they followed so far to `after`, unless they are further already.
-fn follow(broker: &Arc<Broker>, followed: &Mutex<Arc<Image>>, after: &Arc<Image>) {
+/// Brings the broker's topics from the image that they followed so far to `after`, unless they are further already; with `is_other`,
+/// in any case.
+fn follow(broker: &Arc<Broker>, followed: &Mutex<Arc<Image>>, after: &Arc<Image>, is_other: bool) {
     let mut followed = followed.hold();
-    if after.offset() > followed.offset() {
+    if is_other || after.offset() > followed.offset() {
         broker.bring_up_to_date(&followed, after);
         *followed = after.clone();
     }

@@ -48,9 +48,9 @@ pub struct PeerSettings {
     /// Bytes of calls and messages that may wait on one link; what comes then is refused (16 MiB). Bulk from a
     /// [`Source`](crate::Source) never waits here.
     pub queued_bytes_max: usize,
-    /// A link that sent nothing for so long sends a sign of life (500 ms).
+    /// A link that sent nothing for so long sends a sign of life (400 ms).
     pub heartbeat: Duration,
-    /// A link that heard nothing for so long ends (2 s).
+    /// A link that heard nothing for so long ends (1.5 s).
     pub silence_max: Duration,
     /// How long a connection may take to come about, and finding the host's address before it (2 s each).
     pub connect_timeout: Duration,
@@ -68,8 +68,8 @@ impl Default for PeerSettings {
     fn default() -> Self {
         Self {
             queued_bytes_max: 16 << 20,
-            heartbeat: Duration::from_millis(500),
-            silence_max: Duration::from_secs(2),
+            heartbeat: Duration::from_millis(400),
+            silence_max: Duration::from_millis(1_500),
             connect_timeout: Duration::from_secs(2),
             greeting_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(50),

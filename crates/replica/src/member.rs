@@ -194,8 +194,10 @@ impl Member {
             Link::Up if self.in_isr && self.flushed < committed => Some(self.link_since_ms),
             Link::Up if self.flushed >= leader_end => None,
             Link::Up => self.behind_since_ms().map(|since_ms| since_ms.saturating_add(lag_time_max_ms)),
-            // A follower that is gone can't say that it is caught up, however little it misses.
-            Link::Never | Link::Down => {
+            // One that was there and is gone holds nobody up for longer than the grace: it comes back as soon as it is there again.
+            Link::Down => Some(self.link_since_ms.saturating_add(DISCONNECT_GRACE_MS.min(lag_time_max_ms))),
+            // One that was never there can't say that it is caught up, however little it misses.
+            Link::Never => {
                 let since_ms = self.behind_since_ms().unwrap_or(u64::MAX).min(self.link_since_ms);
                 Some(since_ms.saturating_add(lag_time_max_ms))
             }

@@ -1,6 +1,6 @@
 //! Who is proposed to leave and to join the ISR, and what a proposal in flight means for the high watermark (KIP-497).
 
-use chronik_replica::{PROPOSAL_RETRY_MS, ProposalFailure, StreamStart};
+use chronik_replica::{DISCONNECT_GRACE_MS, PROPOSAL_RETRY_MS, ProposalFailure, StreamStart};
 
 use crate::world::{LAG_MS, ack, decide, leader, nodes, propose, stream, subscribe};
 
@@ -74,8 +74,8 @@ fn a_member_that_is_gone_leaves_though_it_misses_nothing() {
     let mut leader = leader(&[1, 2], &[1, 2], 0);
     subscribe(&mut leader, 2, 0, 0);
     leader.on_follower_disconnected(2, stream(1), 500);
-    assert_eq!(propose(&mut leader, 500 + LAG_MS - 1), None);
-    assert_eq!(nodes(&propose(&mut leader, 500 + LAG_MS).unwrap()), [1]);
+    assert_eq!(propose(&mut leader, 500 + DISCONNECT_GRACE_MS - 1), None);
+    assert_eq!(nodes(&propose(&mut leader, 500 + DISCONNECT_GRACE_MS).unwrap()), [1]);
 }
 
 #[test]
