@@ -1,6 +1,7 @@
 //! Every habit of the project as a command: `cargo xtask help`.
 
 mod bench;
+mod chaos;
 mod client_suites;
 mod codegen;
 mod commands;
@@ -42,6 +43,8 @@ enum Command {
     Crash(demo::CrashArgs),
     /// Runs the cluster's state machines in a deterministic simulation, with faults, by seed.
     Simulate(simulate::Args),
+    /// Puts a cluster under load, breaks its nodes, links and disks at random, and checks that nothing acknowledged is lost.
+    Chaos(chaos::Args),
     /// Runs the fuzz targets of fuzz/ (needs a C++ compiler).
     Fuzz(commands::FuzzArgs),
     /// Builds the documentation of every crate; a warning is an error.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Crash(args) => demo::crash(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Fuzz(args) => commands::fuzz(&args),
         Command::Docs => commands::docs(),
     };

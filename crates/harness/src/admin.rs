@@ -28,15 +28,20 @@ pub struct Topic<'a> {
     pub settings: &'a [(&'a str, &'a str)],
 }
 
-/// Creates topics and waits until each partition has a leader.
+/// Creates topics of one replica and waits until each partition has a leader.
 pub fn create_topics(bootstrap: &str, topics: &[Topic<'_>]) -> Result<()> {
+    create_replicated(bootstrap, topics, 1)
+}
+
+/// Creates topics with so many replicas of each partition and waits until each partition has a leader.
+pub fn create_replicated(bootstrap: &str, topics: &[Topic<'_>], replicas: i32) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         client_config(bootstrap).create().context("making the admin client")?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let wanted: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|topic| {
-            let new = NewTopic::new(topic.name, topic.partitions, TopicReplication::Fixed(1));
+            let new = NewTopic::new(topic.name, topic.partitions, TopicReplication::Fixed(replicas));
             topic.settings.iter().fold(new, |new, (key, value)| new.set(key, value))
         })
         .collect();

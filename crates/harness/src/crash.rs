@@ -1,9 +1,9 @@
 //! The crash test: load, `kill -9` at a random moment, restart, compare with what was acknowledged.
 
-mod ledger;
+pub mod ledger;
 mod load;
-mod record;
-mod verify;
+pub mod record;
+pub mod verify;
 
 use crate::admin::{self, Topic};
 use crate::broker::Broker;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod broker;
+mod chaos;
 mod crash;
 mod demo;
 mod progress;
@@ -23,12 +24,15 @@ enum Command {
     Demo(demo::Args),
     /// Kills the broker at random moments under load, round after round.
     Crash(crash::Args),
+    /// Puts a cluster under load, does everything to it that happens to clusters, and checks what it kept.
+    Chaos(chaos::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Crash(args) => crash::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -47,6 +47,8 @@ impl Findings {
 pub struct Verifier {
     seed: u64,
     targets: Vec<TargetState>,
+    /// Producers whose records may be there more than once, in any order.
+    repeating: Vec<u16>,
 }
 
 struct TargetState {
@@ -64,7 +66,14 @@ impl Verifier {
             .iter()
             .map(|&target| TargetState { target, next_offset: 0, read: Vec::new(), checked: Vec::new() })
             .collect();
-        Self { seed, targets }
+        Self { seed, targets, repeating: Vec::new() }
+    }
+
+    /// Lets records of these producers be there more than once, in any order: clients without idempotence repeat what
+    /// an error left open. Each must still be where its acknowledgement said.
+    pub fn with_repeating(mut self, producers: Vec<u16>) -> Self {
+        self.repeating = producers;
+        self
     }
 
     /// Reads up to the end of every partition and compares; the producers must be paused.
@@ -154,7 +163,7 @@ impl Verifier {
         let place = Target { topic: message.topic(), partition: message.partition() };
         let Some(index) = self.targets.iter().position(|state| state.target == place) else { return };
         if let Some(state) = self.targets.get_mut(index) {
-            state.take(index, message, seed, ledgers, findings);
+            state.take(index, message, seed, &self.repeating, ledgers, findings);
         }
     }
 }
@@ -165,6 +174,7 @@ impl TargetState {
         index: usize,
         message: &impl Message,
         seed: u64,
+        repeating: &[u16],
         ledgers: &[impl Deref<Target = Ledger>],
         findings: &mut Findings,
     ) {
@@ -186,11 +196,18 @@ impl TargetState {
         let who = format!("record {} of producer {}", identity.sequence, identity.producer);
         let Some(read) = self.read.get_mut(usize::from(identity.producer)) else { return };
         let sequence = identity.sequence as usize;
-        if read.get(sequence) == Some(&true) {
+        let fate = ledgers.get(usize::from(identity.producer)).and_then(|l| l.fate(index, identity.sequence));
+        let promised = if let Some(Fate::Acknowledged(promised)) = fate { promised } else { None };
+        let careless = repeating.contains(&identity.producer);
+        if careless && promised.is_some_and(|promised| promised != offset) {
+            // A copy of what is, or has to be, elsewhere.
+            return;
+        }
+        if !careless && read.get(sequence) == Some(&true) {
             let detail = format!("{place}: {who} is there a second time");
             return Findings::add(&mut findings.duplicates, &mut findings.details, detail);
         }
-        if sequence < read.len() {
+        if !careless && sequence < read.len() {
             let detail = format!("{place}: {who} comes after record {}", read.len() - 1);
             Findings::add(&mut findings.out_of_order, &mut findings.details, detail);
         }
@@ -198,8 +215,7 @@ impl TargetState {
         if let Some(slot) = read.get_mut(sequence) {
             *slot = true;
         }
-        let fate = ledgers.get(usize::from(identity.producer)).and_then(|l| l.fate(index, identity.sequence));
-        if let Some(Fate::Acknowledged(Some(promised))) = fate
+        if let Some(promised) = promised
             && promised != offset
         {
             let detail = format!("{place}: {who} was acknowledged with offset {promised}");
