@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::cluster_servers::{ChronikCluster, Cluster};
-use super::generator::{Generator, first_write_at, read};
+use super::generator::{Generator, STEADY_RATE, first_write_at, read};
 use super::servers::Server;
 use crate::shell;
 use anyhow::{Context, Result, bail};
@@ -88,6 +88,7 @@ pub fn failover(
     const TOPIC: &str = "failover";
     const PARTITIONS: u32 = 100;
     const SECONDS: u64 = 4;
+    const KILL_AFTER: Duration = Duration::from_millis(1500);
     cluster.start_empty()?;
     // Makes the topic, and what the first kill would otherwise wait for.
     read(generator.steady(cluster, TOPIC, PARTITIONS, 1)?)?;
@@ -95,11 +96,15 @@ pub fn failover(
     for (round, node) in (1..=tries).zip((1..=NODES).cycle()) {
         wait_for_isr(cli, cluster, TOPIC, "every node is in sync before the next kill", in_sync)?;
         let load = generator.steady(cluster, TOPIC, PARTITIONS, SECONDS)?;
-        // The load runs by then, and goes on long enough after the kill.
-        std::thread::sleep(Duration::from_millis(1500));
+        // The load counts by then, and goes on long enough after the kill.
+        std::thread::sleep(KILL_AFTER);
         cluster.kill_node(node)?;
+        let visible = Duration::from_secs(1 + SECONDS) - KILL_AFTER;
         let measured = read(load)?;
-        let gap_ms = measured.max_ms.unwrap_or_default();
+        // What was not answered when the load ended has waited at least for the rest of it.
+        let all_answered = measured.messages_per_second > 0.95 * f64::from(STEADY_RATE);
+        let at_least = if all_answered { 0.0 } else { visible.as_secs_f64() * 1000.0 };
+        let gap_ms = measured.max_ms.unwrap_or_default().max(at_least);
         eprintln!("    try {round} node {node} killed   {gap_ms:>7.0} ms   {} errors", measured.errors);
         found.push(Failover { node, gap_ms, errors: measured.errors });
         cluster.start_node(node)?;

@@ -191,7 +191,9 @@ impl ClusterReport {
     }
 
     fn write_faults(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "| what | server | min / median / max |\n|---|---|---|")?;
+        if !self.starts.is_empty() || !self.catch_ups.is_empty() {
+            writeln!(out, "| what | server | min / median / max |\n|---|---|---|")?;
+        }
         let mut line = |what: &str, side: &str, unit: &str, values: &[f64]| match spread(values) {
             Some(s) => {
                 writeln!(out, "| {what} | {side} | {:.1} / {:.1} / {:.1} {unit} |", s.min, s.median, s.max)

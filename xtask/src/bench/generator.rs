@@ -61,6 +61,9 @@ pub struct FirstWrite {
     pub acknowledged_epoch_ms: f64,
 }
 
+/// Messages a second of the steady load.
+pub const STEADY_RATE: u32 = 2_000;
+
 /// Messages of the consume loads; a tenth with `--quick`.
 const CONSUMED: u64 = 4_000_000;
 
@@ -139,13 +142,21 @@ impl Generator {
         command.stdout(Stdio::piped()).spawn().context("starting chronik-bench first-write")
     }
 
-    /// Starts a load with acks=all at a rate over many partitions; latency counts from when a message was due.
+    /// Starts a load with acks=all at a rate over many partitions; latency counts from when a message was due. The
+    /// first second does not count: the client connects.
     pub fn steady(&self, server: &dyn Server, topic: &str, partitions: u32, seconds: u64) -> Result<Child> {
         let mut command = self.command("produce");
         command.args(["--json", "--topic", topic, "--bootstrap", &server.bootstrap()]);
         command.args(["--partitions", &partitions.to_string(), "--replication-factor"]);
-        command.args([&server.replication_factor().to_string(), "--acks", "all", "--rate", "2000"]);
-        command.args(["--warmup", "0s", "--duration", &format!("{seconds}s")]);
+        command.args([&server.replication_factor().to_string(), "--acks", "all"]);
+        command.args([
+            "--rate",
+            &STEADY_RATE.to_string(),
+            "--warmup",
+            "1s",
+            "--duration",
+            &format!("{seconds}s"),
+        ]);
         command.stdout(Stdio::piped()).spawn().context("starting chronik-bench produce")
     }
 
