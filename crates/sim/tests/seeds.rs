@@ -8,14 +8,14 @@ use chronik_sim::{Mutant, Plan, run, run_plan, search, shorten};
 const FIRST: u64 = 1_000_000;
 
 #[test]
-fn two_hundred_seeds_keep_every_promise() {
-    let found = search(FIRST, 200, None, None);
+fn a_hundred_seeds_keep_every_promise() {
+    let found = search(FIRST, 100, None, None);
     let failures: Vec<_> =
         found.failures.iter().map(|f| format!("seed {}: {}", f.seed, f.violation)).collect();
     assert!(failures.is_empty(), "cargo xtask simulate --seed S shows more of {failures:#?}");
-    assert_eq!(found.seeds, 200);
+    assert_eq!(found.seeds, 100);
     // It would prove nothing if nothing happened.
-    assert!(found.acknowledged > 100_000 && found.reads > 100_000 && found.elections > 500, "{found:?}");
+    assert!(found.acknowledged > 50_000 && found.reads > 50_000 && found.elections > 500, "{found:?}");
 }
 
 #[test]
