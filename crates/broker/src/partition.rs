@@ -169,6 +169,11 @@ impl Partition {
         Ok(high_watermark)
     }
 
+    /// Where the log ended when this node became leader.
+    pub(crate) fn epoch_start(&self) -> i64 {
+        self.epoch_start.load(Ordering::Acquire)
+    }
+
     /// The partition's leader epoch, as far as this node knows.
     pub(crate) fn leader_epoch(&self) -> i32 {
         self.leader_epoch.load(Ordering::Acquire)
@@ -244,7 +249,10 @@ impl Partition {
             Ok((appended, leader)) => {
                 let end = appended.last_offset + 1;
                 let at_once = match acks {
-                    Acks::None => Some(share),
+                    Acks::None => {
+                        leader.on_appended(end, time.now_ms);
+                        Some(share)
+                    }
                     Acks::Leader => leader.wait_for_write(end, time.now_ms, time.deadline_ms, share),
                     Acks::All => leader.wait_for_commit(end, time.now_ms, time.deadline_ms, share),
                 };

@@ -21,6 +21,8 @@ const READ_BYTES: usize = 1 << 20;
 /// After a failure it is tried again, first after this long, then after twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(60);
+/// How often it is looked whether this node still leads the partition, while its followers have not confirmed what it holds.
+const COMMIT_WAIT: Duration = Duration::from_millis(500);
 
 /// Why a partition can't be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,8 @@ enum LoadError {
 
 /// Begins to load a shard; a partition without records is loaded when this returns.
 pub(super) fn start(shard: &Arc<Shard>, broker: &Broker) {
-    if shard.partition.log.log_start_offset() == shard.partition.log.log_end_offset() {
+    let log = &shard.partition.log;
+    if log.log_start_offset() == log.log_end_offset() && shard.partition.latest().is_ok() {
         return shard.finish_loading(broker);
     }
     let weak = broker.groups.broker.get().cloned().unwrap_or_default();
@@ -46,6 +49,17 @@ pub(super) fn start(shard: &Arc<Shard>, broker: &Broker) {
 
 async fn load(shard: Arc<Shard>, broker: Weak<Broker>) {
     let mut retry = RETRY_FIRST;
+    // What the predecessor left may still be cut off where it was not committed; what it had committed is known once the high
+    // watermark has come so far as the log that this leader began with.
+    while let Some(strong) = broker.upgrade()
+        && shard.partition.latest().is_err()
+    {
+        if shard.partition.led_epoch() != Some(shard.epoch) {
+            return;
+        }
+        let begun_with = shard.partition.epoch_start();
+        strong.wait_until_flushed(&[(shard.partition.clone(), begun_with)], COMMIT_WAIT).await;
+    }
     loop {
         let Some(strong) = broker.upgrade() else { return };
         let limit = strong.config.max_decompressed_bytes;
