@@ -352,7 +352,8 @@ impl Partition {
         match &mut self.state.hold().role {
             Role::Leader(leader) => {
                 leader.on_cut(from);
-                leader.fail_all(|share| wakers.add(share.settle(ErrorCode::KafkaStorageError)));
+                // Only these: producers take the error for "not persisted" and send the records again, under another epoch.
+                leader.fail_above(from, |share| wakers.add(share.settle(ErrorCode::KafkaStorageError)));
             }
             Role::Follower(follower) => follower.on_disconnected(),
             Role::None => {}

@@ -62,6 +62,14 @@ impl<T> AckQueue<T> {
         }
     }
 
+    /// Hands out everyone who waits for more than `offset`: what they wait for was taken back.
+    pub fn fail_above(&mut self, offset: i64, mut to: impl FnMut(T)) {
+        let kept = self.waiting.partition_point(|waiter| waiter.end_offset <= offset);
+        for waiter in self.waiting.split_off(kept) {
+            to(waiter.who);
+        }
+    }
+
     /// Hands out everyone: leadership was lost, or storage failed.
     pub fn fail_all(&mut self, mut to: impl FnMut(T)) {
         for waiter in std::mem::take(&mut self.waiting) {
@@ -136,6 +144,18 @@ mod tests {
         assert_eq!(out, []);
         queue.expire(45, |timeout| out.push(timeout));
         assert_eq!(out, [AckTimeout { who: 2, last_offset: 5, waited_ms: 35 }]);
+        assert_eq!(acknowledged(&mut queue, 5), [1]);
+    }
+
+    #[test]
+    fn fails_only_those_whose_records_were_taken_back() {
+        let mut queue = AckQueue::default();
+        queue.push(5, 0, 1, 1);
+        queue.push(8, 0, 1, 2);
+        queue.push(9, 0, 1, 3);
+        let mut out = Vec::new();
+        queue.fail_above(5, |who| out.push(who));
+        assert_eq!(out, [2, 3]);
         assert_eq!(acknowledged(&mut queue, 5), [1]);
     }
 

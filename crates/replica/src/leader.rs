@@ -381,6 +381,12 @@ impl<T> Leader<T> {
         self.on_commit.fail_all(&mut to);
     }
 
+    /// Hands out whoever waits for records at `end_offset` and above: they were taken back. What is below is there, and is waited for on.
+    pub fn fail_above(&mut self, end_offset: i64, mut to: impl FnMut(T)) {
+        self.on_write.fail_above(end_offset, &mut to);
+        self.on_commit.fail_above(end_offset, &mut to);
+    }
+
     /// The log was cut back to `end_offset` after a write that failed; what was flushed is not cut. If any of it was sent to a follower, this leader must
     /// give up its epoch: no two records of one epoch may ever have one offset.
     pub fn on_cut(&mut self, end_offset: i64) {

@@ -8,6 +8,7 @@
 //! for authorized operations it is told that everything is allowed, as Kafka without an authorizer does (no ACLs yet).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chronik_base::{ErrorCode, NodeId, Uuid};
 use chronik_meta::{Image, Partition, Topic};
@@ -25,12 +26,27 @@ use crate::connection::ConnectionContext;
 use crate::outcome::Outcome;
 use crate::topics::is_internal;
 
+/// How long the first clients of a new cluster wait for its brokers.
+const FORMATION_WAIT: Duration = Duration::from_secs(3);
+
 pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, DecodeError> {
     let mut request = MetadataRequest::decode(reader, call.version)?;
     if call.version == 0 && request.topics.as_ref().is_some_and(Vec::is_empty) {
         request.topics = None;
     }
     let (broker, connection, version) = (call.broker.clone(), call.connection.clone(), call.version);
+    if !broker.metadata.image().brokers().any(|other| !other.fenced) {
+        // A cluster that is just coming about: clients take an answer without brokers badly, some for half a minute.
+        return Ok(call.spawn(async move {
+            // Where it does not come about, that is the answer.
+            let _ = broker.metadata.quorum().wait_ready(FORMATION_WAIT).await;
+            let missing = missing(&broker, &request, version);
+            broker
+                .create_missing_topics(missing.into_iter().filter(|name| !is_internal(name)).collect())
+                .await;
+            answer(&broker, &connection, &request, version)
+        }));
+    }
     let (internal, missing): (Vec<Str>, Vec<Str>) =
         missing(&broker, &request, version).into_iter().partition(|name| is_internal(name));
     if internal.is_empty() && missing.is_empty() {
