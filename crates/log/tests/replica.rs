@@ -335,7 +335,8 @@ fn news_of_a_followers_appends_never_tell_of_what_was_cut() {
         manager.kick();
         if round % 3 == 0 {
             until("told", || listener.flushed.load(Ordering::SeqCst) == 80);
-            assert_eq!(listener.written.load(Ordering::SeqCst), 80);
+            // The flusher may have written it, and is then the first to tell.
+            until("told of the write", || listener.written.load(Ordering::SeqCst) == 80);
         }
         // Meanwhile somebody moves the log's start, or tries to.
         std::thread::scope(|scope| {

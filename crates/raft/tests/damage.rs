@@ -176,9 +176,9 @@ async fn options_that_cannot_be_are_refused_with_a_reason() {
     options = RaftOptions::new(1, directory.path(), Arc::new(Nobody));
     options.timing.election_max = options.timing.election_min;
     let error = RaftNode::start(options).await.expect_err("no spread").to_string();
-    assert!(error.contains("raft.election.timeout.max.ms = 400"), "{error}");
+    assert!(error.contains("quorum.election.timeout.ms = 400"), "{error}");
     options = RaftOptions::new(1, directory.path(), Arc::new(Nobody));
     options.timing.heartbeat = Duration::from_millis(300);
     let error = RaftNode::start(options).await.expect_err("too close").to_string();
-    assert!(error.contains("raft.election.timeout.min.ms = 400"), "{error}");
+    assert!(error.contains("quorum.election.timeout.ms = 400"), "{error}");
 }

@@ -11,7 +11,7 @@ use chronik_replica::{Ack, Answer, Append, StreamId, Subscription};
 use crate::log::Batch;
 use crate::plan::Fault;
 
-/// A partition: the number of its topic in [`crate::world::TOPICS`], and its index.
+/// A partition: the number of its topic in `crate::world::TOPICS`, and its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tp {
     /// The topic.
