@@ -71,10 +71,16 @@ impl LogListener for Completions {
     fn on_failed(&self, from: &[Progress], error: &str) {
         tracing::error!(partitions = from.len(), "appends were not acknowledged: {error}");
         let mut wakers = Wakers::default();
+        let mut following = Vec::new();
         for (log, offset) in from {
-            if let Some(partition) = partition_of(log) {
-                partition.on_failed(*offset, &mut wakers);
+            if let Some(partition) = partition_of(log)
+                && partition.on_failed(*offset, &mut wakers)
+            {
+                following.push(partition.key());
             }
+        }
+        if let Some(broker) = self.broker.get().and_then(Weak::upgrade) {
+            broker.replication.want_later(&Arc::downgrade(&broker), following);
         }
         wakers.wake_all();
     }

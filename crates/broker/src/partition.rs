@@ -347,16 +347,20 @@ impl Partition {
         self.flush_wanted.store(leader.wants_flush(), Ordering::Release);
     }
 
-    /// Appends from `from` on failed.
-    pub(crate) fn on_failed(&self, from: i64, wakers: &mut Wakers) {
+    /// Appends from `from` on failed. True if this node follows: what it lost has to be sent again, so it needs a new subscription.
+    pub(crate) fn on_failed(&self, from: i64, wakers: &mut Wakers) -> bool {
         match &mut self.state.hold().role {
             Role::Leader(leader) => {
                 leader.on_cut(from);
                 // Only these: producers take the error for "not persisted" and send the records again, under another epoch.
                 leader.fail_above(from, |share| wakers.add(share.settle(ErrorCode::KafkaStorageError)));
+                false
             }
-            Role::Follower(follower) => follower.on_disconnected(),
-            Role::None => {}
+            Role::Follower(follower) => {
+                follower.on_disconnected();
+                true
+            }
+            Role::None => false,
         }
     }
 
@@ -399,8 +403,16 @@ impl Partition {
             wakers.add(who.settle(ErrorCode::RequestTimedOut));
         });
         leader.tick(now_ms, |share, settled| wakers.add(share.settle(code_of(settled))));
-        self.flush_wanted.store(leader.wants_flush(), Ordering::Release);
-        leader.has_waiters() || leader.next_tick_ms().is_some()
+        // A setting that was altered may be all that the high watermark waited for.
+        let high_watermark = leader.high_watermark();
+        let advanced = high_watermark > self.high_watermark();
+        self.note(leader, Progress { high_watermark, advanced });
+        let again = leader.has_waiters() || leader.next_tick_ms().is_some();
+        drop(state);
+        if advanced {
+            self.watchers.fire(wakers);
+        }
+        again
     }
 
     /// The change of the in-sync replicas that is to be proposed now, if any.

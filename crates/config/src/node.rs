@@ -85,8 +85,8 @@ node_settings! {
     broker_session_timeout_ms: u64 = "broker.session.timeout.ms", Kind::Long { min: 100, max: 600_000 }, Millis, Some("1500"), AtStart, Cluster;
     /// How often a broker tells the metadata leader that it lives.
     broker_heartbeat_interval_ms: u64 = "broker.heartbeat.interval.ms", Kind::Long { min: 10, max: 60_000 }, Millis, Some("200"), AtStart, Cluster;
-    /// A voter that hears nothing from the metadata leader for this long asks for votes; each waits up to twice as long, drawn at
-    /// random, so that they do not all ask at once.
+    /// A voter that hears nothing from the metadata leader for this long asks for votes; each waits up to half as long again, drawn
+    /// at random, so that they do not all ask at once.
     quorum_election_timeout_ms: u64 = "quorum.election.timeout.ms", Kind::Long { min: 50, max: 60_000 }, Millis, Some("500"), AtStart, Cluster;
     /// How often the metadata leader tells the other voters that it leads.
     quorum_heartbeat_interval_ms: u64 = "quorum.heartbeat.interval.ms", Kind::Long { min: 10, max: 10_000 }, Millis, Some("100"), AtStart, Cluster;

@@ -80,7 +80,7 @@ impl Replication {
     }
 
     /// These partitions need subscriptions, but not at once.
-    fn want_later(&self, broker: &Weak<Broker>, keys: Vec<PartitionKey>) {
+    pub(crate) fn want_later(&self, broker: &Weak<Broker>, keys: Vec<PartitionKey>) {
         if keys.is_empty() {
             return;
         }
