@@ -291,6 +291,11 @@ impl Broker {
         }
     }
 
+    /// Whether the log takes writes, as far as it has told.
+    pub(crate) fn takes_writes(&self) -> bool {
+        matches!(self.completions.state(), None | Some(StorageState::Writable))
+    }
+
     /// This node's id.
     pub fn node_id(&self) -> NodeId {
         self.node_id

@@ -325,6 +325,7 @@ fn cause(state: MemberState, records: u64, in_sync: bool) -> Option<&'static str
         MemberState::NeverSubscribed => Some("not subscribed"),
         MemberState::Disconnected => Some("disconnected"),
         MemberState::Refused => Some("connection refused"),
+        MemberState::Unable => Some("its disk takes no writes"),
         MemberState::CatchingUp if !in_sync => Some("catching up"),
         MemberState::CatchingUp | MemberState::CaughtUp if !in_sync && records == 0 => {
             Some("waits to be taken into the in-sync replicas")

@@ -71,15 +71,18 @@ impl LogListener for Completions {
     fn on_failed(&self, from: &[Progress], error: &str) {
         tracing::error!(partitions = from.len(), "appends were not acknowledged: {error}");
         let mut wakers = Wakers::default();
+        let broker = self.broker.get().and_then(Weak::upgrade);
         let mut following = Vec::new();
         for (log, offset) in from {
-            if let Some(partition) = partition_of(log)
-                && partition.on_failed(*offset, &mut wakers)
+            let Some(partition) = partition_of(log) else { continue };
+            if let (Some((leader, stream)), Some(broker)) =
+                (partition.on_failed(*offset, &mut wakers), &broker)
             {
+                broker.replication.following.unable(broker, leader, partition.key(), stream);
                 following.push(partition.key());
             }
         }
-        if let Some(broker) = self.broker.get().and_then(Weak::upgrade) {
+        if let Some(broker) = broker {
             broker.replication.want_later(&Arc::downgrade(&broker), following);
         }
         wakers.wake_all();

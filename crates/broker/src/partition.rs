@@ -10,7 +10,8 @@ use chronik_base::{ErrorCode, NodeId};
 use chronik_log::{AppendError, Appended, PartitionKey, PartitionLog};
 use chronik_protocol::Str;
 use chronik_replica::{
-    AckTimeout, FollowerLag, IsrProposal, Leader, LeaderError, Progress, ProposalFailure, Settled, WaitingOn,
+    AckTimeout, FollowerLag, IsrProposal, Leader, LeaderError, Progress, ProposalFailure, Settled, StreamId,
+    WaitingOn,
 };
 
 use crate::fetch_wait::Watchers;
@@ -237,13 +238,23 @@ impl Partition {
         // The log hears of its writes through the same lock, so an append is never acknowledged or failed before its
         // waiter is in the queue.
         let mut state = self.state.hold();
-        let appended = match &mut state.role {
+        let led = match &mut state.role {
             Role::Leader(leader) if epoch.is_none_or(|epoch| epoch == leader.epoch()) => {
                 if acks == Acks::All { leader.check_in_sync(time.now_ms) } else { Ok(()) }
                     .map_err(PartitionAppendError::from)
-                    .and_then(|()| Ok((self.log.append_leader(batch, leader.epoch(), time.wall_ms)?, leader)))
+                    .map(|()| leader)
             }
             _ => Err(PartitionAppendError::NotLeader),
+        };
+        let appended = match led {
+            Ok(leader) => match self.log.append_leader(batch, leader.epoch(), time.wall_ms) {
+                Ok(appended) => Ok((appended, leader)),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => {
+                self.log.note_refused(&batch, error.error_code(), time.wall_ms);
+                Err(error)
+            }
         };
         match appended {
             Ok((appended, leader)) => {
@@ -347,20 +358,22 @@ impl Partition {
         self.flush_wanted.store(leader.wants_flush(), Ordering::Release);
     }
 
-    /// Appends from `from` on failed. True if this node follows: what it lost has to be sent again, so it needs a new subscription.
-    pub(crate) fn on_failed(&self, from: i64, wakers: &mut Wakers) -> bool {
+    /// Appends from `from` on failed. Gives the leader and the stream where this node follows: what it lost has to be sent again, so
+    /// that stream is over.
+    pub(crate) fn on_failed(&self, from: i64, wakers: &mut Wakers) -> Option<(NodeId, StreamId)> {
         match &mut self.state.hold().role {
             Role::Leader(leader) => {
                 leader.on_cut(from);
                 // Only these: producers take the error for "not persisted" and send the records again, under another epoch.
                 leader.fail_above(from, |share| wakers.add(share.settle(ErrorCode::KafkaStorageError)));
-                false
+                None
             }
             Role::Follower(follower) => {
+                let over = follower.stream().map(|stream| (follower.leader(), stream));
                 follower.on_disconnected();
-                true
+                over
             }
-            Role::None => false,
+            Role::None => None,
         }
     }
 
@@ -387,16 +400,15 @@ impl Partition {
         self.on_timeout_list.store(false, Ordering::Release);
     }
 
-    /// Time has passed: answers whoever waits for too long or can't be served any more, and tells whether the partition has to
-    /// be looked at again.
+    /// Time has passed: answers whoever waits for too long or can't be served any more.
     pub(crate) fn tick(
         &self,
         now_ms: u64,
         wakers: &mut Wakers,
         mut told: impl FnMut(i64, u64, Option<WaitingOn>),
-    ) -> bool {
+    ) -> Ticked {
         let mut state = self.state.hold();
-        let Role::Leader(leader) = &mut state.role else { return false };
+        let Role::Leader(leader) = &mut state.role else { return Ticked::default() };
         let waiting_on = leader.waiting_on(now_ms);
         leader.expire(now_ms, |AckTimeout { who, last_offset, waited_ms }| {
             told(last_offset, waited_ms, waiting_on);
@@ -407,12 +419,15 @@ impl Partition {
         let high_watermark = leader.high_watermark();
         let advanced = high_watermark > self.high_watermark();
         self.note(leader, Progress { high_watermark, advanced });
-        let again = leader.has_waiters() || leader.next_tick_ms().is_some();
+        let ticked = Ticked {
+            again: leader.has_waiters() || leader.next_tick_ms().is_some(),
+            is_replicated: leader.has_followers(),
+        };
         drop(state);
         if advanced {
             self.watchers.fire(wakers);
         }
-        again
+        ticked
     }
 
     /// The change of the in-sync replicas that is to be proposed now, if any.
@@ -437,6 +452,15 @@ impl Partition {
             _ => Vec::new(),
         }
     }
+}
+
+/// What the passing of time left of a partition to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ticked {
+    /// It has to be looked at again.
+    pub(crate) again: bool,
+    /// It has followers, whose state may ask for another ISR.
+    pub(crate) is_replicated: bool,
 }
 
 /// How a wait for `acks=all` ended, for the producer.

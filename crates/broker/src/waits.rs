@@ -58,12 +58,14 @@ impl Waits {
         let waiting = std::mem::take(&mut *self.partitions.hold());
         for partition in waiting.iter().filter_map(Weak::upgrade) {
             partition.unmark_waiting();
-            let still = partition.tick(now_ms, &mut wakers, |offset, waited_ms, on| {
+            let ticked = partition.tick(now_ms, &mut wakers, |offset, waited_ms, on| {
                 broker.metrics.ack_timeout(on.map(|on| on.cause));
                 self.tell(broker, &partition, offset, waited_ms, on);
             });
-            broker.replication.isr.consider(&partition);
-            if still {
+            if ticked.is_replicated {
+                broker.replication.isr.consider(&partition);
+            }
+            if ticked.again {
                 self.add(&partition);
             }
         }

@@ -337,6 +337,16 @@ impl<T> Leader<T> {
         }
     }
 
+    /// The follower says that its disk takes nothing of its stream: nothing that it lacks will come by waiting, so it leaves the ISR at once
+    /// (with the next proposal), and comes back when it subscribes again and has caught up.
+    pub fn on_follower_unable(&mut self, follower: NodeId, stream: StreamId, now_ms: u64) {
+        if let Ok(member) = self.member(follower)
+            && member.stream == Some(stream)
+        {
+            member.on_unable(now_ms);
+        }
+    }
+
     /// Time has passed: hands out whoever waits for `acks=all` while too few replicas are there. Due at [`Leader::next_tick_ms`]; a tick that comes
     /// early does no harm. Look at [`Leader::propose`] afterwards.
     pub fn tick(&mut self, now_ms: u64, to: impl FnMut(T, Settled)) {
@@ -394,6 +404,11 @@ impl<T> Leader<T> {
         self.appended = self.appended.min(end_offset.max(self.flushed));
         let log_end = self.appended;
         self.followers.iter_mut().for_each(|member| member.on_cut(log_end));
+    }
+
+    /// Whether there is any replica beside this one.
+    pub fn has_followers(&self) -> bool {
+        !self.followers.is_empty()
     }
 
     /// Whether anybody waits.

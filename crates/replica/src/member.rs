@@ -21,6 +21,8 @@ pub enum MemberState {
     Disconnected,
     /// Nobody listens at its address.
     Refused,
+    /// It is there and can't write what it is sent: its disk is full, or failed.
+    Unable,
 }
 
 /// Whether the follower is there.
@@ -30,6 +32,7 @@ enum Link {
     Up,
     Down,
     Refused,
+    Unable,
 }
 
 /// What the leader knows of one follower.
@@ -107,7 +110,7 @@ impl Member {
     pub(crate) fn absent_at(&self) -> Option<u64> {
         match self.link {
             Link::Up => None,
-            Link::Refused => Some(self.link_since_ms),
+            Link::Refused | Link::Unable => Some(self.link_since_ms),
             Link::Never | Link::Down => Some(self.link_since_ms.saturating_add(DISCONNECT_GRACE_MS)),
         }
     }
@@ -181,6 +184,14 @@ impl Member {
         }
     }
 
+    /// Its disk takes no writes. It subscribes again when that has passed.
+    pub(crate) fn on_unable(&mut self, now_ms: u64) {
+        if self.link == Link::Up {
+            self.link = Link::Unable;
+            self.link_since_ms = now_ms;
+        }
+    }
+
     /// When it is to leave the ISR if nothing changes; `None` while it is connected and caught up.
     pub(crate) fn out_of_sync_at(
         &self,
@@ -189,7 +200,7 @@ impl Member {
         lag_time_max_ms: u64,
     ) -> Option<u64> {
         match self.link {
-            Link::Refused => Some(self.link_since_ms),
+            Link::Refused | Link::Unable => Some(self.link_since_ms),
             // A member that comes back with less than is committed has lost what it once acknowledged.
             Link::Up if self.in_isr && self.flushed < committed => Some(self.link_since_ms),
             Link::Up if self.flushed >= leader_end => None,
@@ -209,6 +220,7 @@ impl Member {
             Link::Never => MemberState::NeverSubscribed,
             Link::Down => MemberState::Disconnected,
             Link::Refused => MemberState::Refused,
+            Link::Unable => MemberState::Unable,
             Link::Up if self.flushed >= leader_end => MemberState::CaughtUp,
             Link::Up => MemberState::CatchingUp,
         }

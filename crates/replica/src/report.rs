@@ -29,6 +29,8 @@ pub enum WaitCause {
     Disconnected,
     /// Nobody listens at its address.
     Refused,
+    /// Its disk takes no writes.
+    Unable,
     /// It did not subscribe since this leader began.
     NeverSubscribed,
     /// The ISR is smaller than `min.insync.replicas`; the node is the leader.
@@ -42,6 +44,7 @@ impl std::fmt::Display for WaitCause {
             WaitCause::Slow => "slow",
             WaitCause::Disconnected => "disconnected",
             WaitCause::Refused => "connection refused",
+            WaitCause::Unable => "its disk takes no writes",
             WaitCause::NeverSubscribed => "never subscribed",
             WaitCause::TooFewInSync => "fewer in sync than min.insync.replicas",
         })
@@ -73,7 +76,7 @@ impl<T> Leader<T> {
     /// Who holds the high watermark back: the one that has flushed least; of several, one that is not there. `None` where nothing is waited for.
     pub fn waiting_on(&self, now_ms: u64) -> Option<WaitingOn> {
         let rank = |state: MemberState| match state {
-            MemberState::Refused => 0,
+            MemberState::Refused | MemberState::Unable => 0,
             MemberState::Disconnected => 1,
             MemberState::NeverSubscribed => 2,
             MemberState::CatchingUp => 3,
@@ -99,6 +102,7 @@ impl<T> Leader<T> {
                     MemberState::NeverSubscribed => WaitCause::NeverSubscribed,
                     MemberState::Disconnected => WaitCause::Disconnected,
                     MemberState::Refused => WaitCause::Refused,
+                    MemberState::Unable => WaitCause::Unable,
                     MemberState::CatchingUp | MemberState::CaughtUp => WaitCause::Slow,
                 },
             }),

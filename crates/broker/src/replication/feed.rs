@@ -102,6 +102,14 @@ impl Feed {
         }
     }
 
+    /// The follower has no use for this stream any more.
+    pub(crate) fn leave(&self, key: PartitionKey, stream: StreamId) {
+        let mut state = self.state.hold();
+        if state.followed.get(&key).is_some_and(|one| one.stream == stream) {
+            state.followed.remove(&key);
+        }
+    }
+
     /// Somebody waits for the flush of what was sent.
     pub(crate) fn ask_for_flush(&self, key: PartitionKey) {
         let stream = self.state.hold().followed.get(&key).map(|one| one.stream);

@@ -90,6 +90,10 @@ impl Following {
         let Some(broker_epoch) = broker.metadata.broker_epoch() else {
             return wanted;
         };
+        // A leader that has this replica in sync again would wait for it.
+        if !broker.takes_writes() {
+            return wanted;
+        }
         let mut by_leader: HashMap<NodeId, Vec<(PartitionKey, Subscription)>> = HashMap::new();
         for key in wanted {
             let number = self.streams.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +119,14 @@ impl Following {
             }
         }
         later
+    }
+
+    /// Tells a leader that its stream can't be written here, so that nobody waits for this replica.
+    pub(crate) fn unable(&self, broker: &Broker, leader: NodeId, key: PartitionKey, stream: StreamId) {
+        let place = vec![Chunk::Bytes(wire::encode_place(key, stream))];
+        if let Err(error) = broker.peers.send(leader, wire::UNABLE, place) {
+            tracing::debug!(leader, "not told that its stream can't be written: {error}");
+        }
     }
 
     fn tell(
@@ -234,7 +246,11 @@ pub(super) fn on_append(broker: &Arc<Broker>, from: NodeId, payload: Bytes) -> R
         Ok(())
         | Err(FollowError::Follower(FollowerError::StaleStream { .. } | FollowerError::Fenced { .. })) => {}
         Err(error) => {
-            broker.replication.following.tell(broker, &partition, from, "records are not taken", &error);
+            let following = &broker.replication.following;
+            following.tell(broker, &partition, from, "records are not taken", &error);
+            if matches!(error, FollowError::Log(_)) {
+                following.unable(broker, from, head.key, head.stream);
+            }
             broker.replication.want_later(&Arc::downgrade(broker), vec![head.key]);
         }
     }

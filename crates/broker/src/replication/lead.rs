@@ -74,6 +74,23 @@ pub(super) fn on_acks(broker: &Arc<Broker>, follower: NodeId, payload: Bytes) ->
     Ok(())
 }
 
+/// A follower's disk takes nothing.
+pub(super) fn on_unable(broker: &Arc<Broker>, follower: NodeId, payload: Bytes) -> Result<(), BadFrame> {
+    let now_ms = broker.clock.monotonic_ms();
+    for (key, stream) in wire::decode_places(wire::UNABLE, payload)? {
+        let Some(partition) = broker.hosted(key) else { continue };
+        if let Role::Leader(leader) = &mut partition.state.hold().role {
+            leader.on_follower_unable(follower, stream, now_ms);
+        }
+        if let Some(feed) = partition.feeds().iter().find(|of| of.feed.follower == follower) {
+            feed.feed.leave(key, stream);
+        }
+        broker.replication.isr.consider(&partition);
+        broker.waits.add(&partition);
+    }
+    Ok(())
+}
+
 /// The connection of a follower is gone, and its streams with it.
 pub(super) fn on_closed(broker: &Arc<Broker>, link: &InboundLink) {
     let Some(feed) = broker.replication.feeds.exclusive().remove(&link.peer().link) else { return };

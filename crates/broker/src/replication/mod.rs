@@ -169,6 +169,7 @@ impl Handler for PeerEar {
             wire::SUBSCRIBE => lead::on_subscribe(&broker, link, payload),
             wire::ACK => lead::on_acks(&broker, link.peer().node(), payload),
             wire::FLUSH => tail::on_flush_wanted(&broker, payload),
+            wire::UNABLE => lead::on_unable(&broker, link.peer().node(), payload),
             _ => {
                 tracing::warn!(from = link.peer().node(), "a message of the unknown kind {kind} was dropped");
                 Ok(())

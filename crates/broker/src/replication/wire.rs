@@ -24,6 +24,9 @@ pub(crate) const ENDED: u8 = 37;
 /// Leader to follower: the answers to a subscription.
 pub(crate) const SUBSCRIBED: u8 = 38;
 
+/// Follower to leader: what is sent can't be written here; the streams are over.
+pub(crate) const UNABLE: u8 = 39;
+
 /// Partitions of one subscription, at most.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 2_000;
 

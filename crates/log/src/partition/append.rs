@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use chronik_base::ErrorCode;
 use chronik_records::{Batch, BatchHeader, TimestampType};
 
 use super::producers::Verdict;
@@ -66,7 +67,10 @@ impl PartitionLog {
             return Err(AppendError::LargerThanSegment { size, limit });
         }
         let header = header.with_position(state.end, leader_epoch);
-        self.push(&mut state, &header, &batch, now_ms)?;
+        if let Err(error) = self.push(&mut state, &header, &batch, now_ms) {
+            state.producers.refuse(&header, error.error_code(), now_ms);
+            return Err(error);
+        }
         Ok(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -74,6 +78,14 @@ impl PartitionLog {
             log_start_offset,
             duplicate: false,
         })
+    }
+
+    /// Takes note that a batch was not appended, for a reason that passes, of which its producer was told with `code`: what it
+    /// sent on in the meantime is answered in the same way, and not as out of order. `now_ms` is wall clock time.
+    pub fn note_refused(&self, batch: &Bytes, code: ErrorCode, now_ms: i64) {
+        if let Ok(header) = BatchHeader::parse(batch) {
+            self.lock().producers.refuse(&header, code, now_ms);
+        }
     }
 
     /// Appends record batches (one or several, whole) as the leader stored them: byte by byte, with offsets and epochs. Each

@@ -45,6 +45,20 @@ pub enum SequenceError {
         /// The epoch that came.
         found: i16,
     },
+    /// The batch before it was refused for a reason that passes, and is still to be sent again.
+    #[error(
+        "producer {producer_id} sent sequence {found} before {expected}, which was refused with {refused:?}, came again"
+    )]
+    AfterRefused {
+        /// The producer.
+        producer_id: i64,
+        /// The sequence that was refused and comes next.
+        expected: i32,
+        /// The sequence that came.
+        found: i32,
+        /// What the batch at `expected` was refused with.
+        refused: ErrorCode,
+    },
 }
 
 impl SequenceError {
@@ -53,6 +67,7 @@ impl SequenceError {
         match self {
             SequenceError::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             SequenceError::OldEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            SequenceError::AfterRefused { refused, .. } => refused,
         }
     }
 }
@@ -61,6 +76,22 @@ impl SequenceError {
 const REMEMBERED: usize = 5;
 /// Batches kept: as many again may be appended and not yet written, and then be taken back where the disk is full.
 const KEPT: usize = 2 * REMEMBERED;
+
+/// What was sent on after a refused batch arrives within this time, in milliseconds (the clients' `request.timeout.ms`).
+const REFUSED_FOR_MS: i64 = 30_000;
+/// Refused batches that are remembered, at most; one of each producer.
+const REFUSED_MAX: usize = 4096;
+
+/// A batch that was refused for a reason that passes. Until it comes again, those that its producer sent after it have the same
+/// fate: were they told that they are out of order, a producer would begin a new epoch, and send again under it what may
+/// already be in the log under the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused {
+    epoch: i16,
+    first_sequence: i32,
+    code: ErrorCode,
+    at_ms: i64,
+}
 
 /// A batch that a producer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +122,14 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Producers {
     by_id: HashMap<i64, Producer>,
+    /// By producer id. Of this process only: after a restart the connections that it is about are gone.
+    refused: HashMap<i64, Refused>,
+}
+
+impl Refused {
+    fn error(&self, producer_id: i64, found: i32) -> SequenceError {
+        SequenceError::AfterRefused { producer_id, expected: self.first_sequence, found, refused: self.code }
+    }
 }
 
 impl Producers {
@@ -109,7 +148,17 @@ impl Producers {
         if !batch.has_producer_id() {
             return Ok(Verdict::Append);
         }
-        let Some(known) = self.by_id.get(&batch.producer_id) else { return Ok(Verdict::Append) };
+        let refused = self.refused.get(&batch.producer_id).filter(|refused| {
+            refused.epoch == batch.producer_epoch && now_ms.saturating_sub(refused.at_ms) <= REFUSED_FOR_MS
+        });
+        // Where the log knows no sequence to go on from, any will do but one that overtakes a refused batch.
+        let any = || match refused {
+            Some(refused) if batch.base_sequence > refused.first_sequence => {
+                Err(refused.error(batch.producer_id, batch.base_sequence))
+            }
+            _ => Ok(Verdict::Append),
+        };
+        let Some(known) = self.by_id.get(&batch.producer_id) else { return any() };
         if batch.producer_epoch < known.epoch {
             return Err(SequenceError::OldEpoch {
                 producer_id: batch.producer_id,
@@ -120,16 +169,16 @@ impl Producers {
         if batch.base_sequence < 0 {
             return Ok(Verdict::Append);
         }
-        let fits = |expected: i32| {
-            if batch.base_sequence == expected {
-                Ok(Verdict::Append)
-            } else {
-                Err(SequenceError::OutOfOrder {
-                    producer_id: batch.producer_id,
-                    expected,
-                    found: batch.base_sequence,
-                })
+        let fits = |expected: i32| match refused {
+            _ if batch.base_sequence == expected => Ok(Verdict::Append),
+            Some(refused) if refused.first_sequence == expected => {
+                Err(refused.error(batch.producer_id, batch.base_sequence))
             }
+            _ => Err(SequenceError::OutOfOrder {
+                producer_id: batch.producer_id,
+                expected,
+                found: batch.base_sequence,
+            }),
         };
         if batch.producer_epoch > known.epoch {
             return fits(0);
@@ -141,16 +190,43 @@ impl Producers {
             return Ok(Verdict::Duplicate { base_offset: b.base_offset, last_offset: b.last_offset });
         }
         match known.batches.last() {
-            None => Ok(Verdict::Append),
+            None => any(),
             Some(_) if now_ms.saturating_sub(known.last_append_ms) > expire_ms => Ok(Verdict::Append),
             Some(last) => fits(last.last_sequence.checked_add(1).unwrap_or(0)),
         }
+    }
+
+    /// Takes note that a batch was refused with `code`, for a reason that passes.
+    pub(crate) fn refuse(&mut self, batch: &BatchHeader, code: ErrorCode, now_ms: i64) {
+        if batch.has_producer_id() && batch.base_sequence >= 0 {
+            let (epoch, first_sequence) = (batch.producer_epoch, batch.base_sequence);
+            self.note_refused(batch.producer_id, Refused { epoch, first_sequence, code, at_ms: now_ms });
+        }
+    }
+
+    /// The first one that was refused is the one that comes next.
+    fn note_refused(&mut self, producer_id: i64, refused: Refused) {
+        let counts = self.refused.get(&producer_id).is_none_or(|earlier| {
+            earlier.epoch < refused.epoch
+                || refused.at_ms.saturating_sub(earlier.at_ms) > REFUSED_FOR_MS
+                || (earlier.epoch == refused.epoch && refused.first_sequence < earlier.first_sequence)
+        });
+        if !counts {
+            return;
+        }
+        if self.refused.len() >= REFUSED_MAX {
+            self.refused.clear();
+        }
+        self.refused.insert(producer_id, refused);
     }
 
     /// Notes a batch that was appended.
     pub(crate) fn note(&mut self, batch: &BatchHeader, now_ms: i64) {
         if !batch.has_producer_id() || batch.attributes.is_control() {
             return;
+        }
+        if !self.refused.is_empty() {
+            self.refused.remove(&batch.producer_id);
         }
         let producer = self.by_id.entry(batch.producer_id).or_insert_with(|| Producer {
             epoch: batch.producer_epoch,
@@ -183,9 +259,27 @@ impl Producers {
         }
     }
 
+    /// Forgets batches at `end` and above, which could not be written: their producers are told `code`.
+    pub(crate) fn take_back(&mut self, end: i64, code: ErrorCode, now_ms: i64) {
+        let taken: Vec<(i64, Refused)> = self
+            .by_id
+            .iter()
+            .filter_map(|(id, producer)| {
+                let first = producer.batches.iter().find(|b| b.last_offset >= end)?;
+                let (epoch, first_sequence) = (producer.epoch, first.first_sequence);
+                Some((*id, Refused { epoch, first_sequence, code, at_ms: now_ms }))
+            })
+            .collect();
+        for (id, refused) in taken {
+            self.note_refused(id, refused);
+        }
+        self.truncate(end);
+    }
+
     /// Forgets producers that sent nothing for `expire_ms` milliseconds.
     pub(crate) fn expire(&mut self, now_ms: i64, expire_ms: i64) {
         self.by_id.retain(|_, p| now_ms.saturating_sub(p.last_append_ms) <= expire_ms);
+        self.refused.retain(|_, refused| now_ms.saturating_sub(refused.at_ms) <= REFUSED_FOR_MS);
     }
 
     /// The producers by id, each as it stood when the log ended at `end`.
@@ -300,6 +394,38 @@ mod tests {
             Ok(Verdict::Duplicate { base_offset: 0, last_offset: 4 })
         );
         assert!(p.check(&batch(0, 10, 5, 5), 0, DAY).is_err());
+    }
+
+    #[test]
+    fn what_follows_a_refused_batch_has_its_fate_until_that_comes_again() {
+        let mut p = Producers::default();
+        // Of a new producer, the first batch is refused: the second may not take its place.
+        p.refuse(&batch(0, 0, 10, 0), ErrorCode::NotEnoughReplicas, 0);
+        let second = p.check(&batch(0, 10, 10, 0), 5, DAY).unwrap_err();
+        assert_eq!(second.error_code(), ErrorCode::NotEnoughReplicas);
+        assert_eq!(p.check(&batch(0, 0, 10, 0), 6, DAY), Ok(Verdict::Append));
+        p.note(&batch(0, 0, 10, 0), 6);
+        // It is over once the batch is there: a gap is a gap again.
+        assert_eq!(
+            p.check(&batch(0, 20, 10, 0), 7, DAY).unwrap_err().error_code(),
+            ErrorCode::OutOfOrderSequenceNumber
+        );
+        // Two appended batches could not be written: both are sent again, in order, whatever overtook them.
+        p.note(&batch(0, 10, 10, 10), 8);
+        p.note(&batch(0, 20, 10, 20), 8);
+        p.take_back(10, ErrorCode::KafkaStorageError, 9);
+        for early in [20, 30] {
+            let error = p.check(&batch(0, early, 10, 10), 9, DAY).unwrap_err();
+            assert_eq!(error.error_code(), ErrorCode::KafkaStorageError, "{error}");
+        }
+        assert_eq!(p.check(&batch(0, 10, 10, 10), 10, DAY), Ok(Verdict::Append));
+        // A later epoch owes nothing to the refusal.
+        assert_eq!(p.check(&batch(1, 0, 1, 10), 10, DAY), Ok(Verdict::Append));
+        // Nor does what comes when nothing of that time can be in flight any more.
+        assert_eq!(
+            p.check(&batch(0, 30, 10, 10), 9 + REFUSED_FOR_MS + 1, DAY).unwrap_err().error_code(),
+            ErrorCode::OutOfOrderSequenceNumber
+        );
     }
 
     #[test]

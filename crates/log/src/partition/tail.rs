@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use chronik_base::ErrorCode;
 
 use super::state::TailBatch;
 use super::{PartitionLog, State, Stored};
@@ -248,7 +249,7 @@ impl PartitionLog {
             state.active.segment = segment;
             state.active.position = position;
             state.epochs.truncate(end);
-            state.producers.truncate(end);
+            state.producers.take_back(end, ErrorCode::KafkaStorageError, self.core.clock.wall_ms());
             self.log_end.store(end, Ordering::Release);
             self.recount(&state);
         }

@@ -33,6 +33,7 @@ enum Event {
     Ack(i32, i64, bool),
     Disconnect(i32),
     Refuse(i32),
+    Unable(i32),
     Wait(i64),
     Pass(u64),
     Propose,
@@ -49,6 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
         (2i32..5, 0i64..12, any::<bool>()).prop_map(|(node, end, stale)| Event::Ack(node, end, stale)),
         (2i32..5).prop_map(Event::Disconnect),
         (2i32..5).prop_map(Event::Refuse),
+        (2i32..5).prop_map(Event::Unable),
         (0i64..4).prop_map(Event::Wait),
         (1u64..9_000).prop_map(Event::Pass),
         Just(Event::Propose),
@@ -165,6 +167,11 @@ impl Truth {
                 }
             }
             Event::Refuse(node) => self.leader.on_follower_refused(node, self.now),
+            Event::Unable(node) => {
+                if let Some(stream) = self.streams.get(&node) {
+                    self.leader.on_follower_unable(node, *stream, self.now);
+                }
+            }
             Event::Wait(beyond) => {
                 let end = (self.written + beyond - 2).min(self.written);
                 if self.leader.wait_for_commit(end, self.now, u64::MAX, self.next_waiter).is_none() {

@@ -1,6 +1,6 @@
 //! Who is proposed to leave and to join the ISR, and what a proposal in flight means for the high watermark (KIP-497).
 
-use chronik_replica::{DISCONNECT_GRACE_MS, PROPOSAL_RETRY_MS, ProposalFailure, StreamStart};
+use chronik_replica::{DISCONNECT_GRACE_MS, MemberState, PROPOSAL_RETRY_MS, ProposalFailure, StreamStart};
 
 use crate::world::{LAG_MS, ack, decide, leader, nodes, propose, stream, subscribe};
 
@@ -84,6 +84,26 @@ fn a_member_whose_connection_is_refused_leaves_at_once() {
     leader.on_follower_refused(2, 5);
     assert_eq!(leader.next_tick_ms(), Some(5));
     assert_eq!(nodes(&propose(&mut leader, 5).unwrap()), [1]);
+}
+
+#[test]
+fn a_member_whose_disk_takes_nothing_leaves_at_once_and_comes_back_with_its_next_subscription() {
+    let mut leader = leader(&[1, 2], &[1, 2], 0);
+    subscribe(&mut leader, 2, 0, 0);
+    leader.on_written(10, |_| {});
+    leader.on_flushed(10, |_| {});
+    leader.on_follower_unable(2, stream(9), 4);
+    assert_eq!(propose(&mut leader, 4), None, "of a stream that is not followed");
+    leader.on_follower_unable(2, stream(1), 5);
+    assert_eq!(leader.lag(5).next().unwrap().state, MemberState::Unable);
+    assert_eq!(leader.next_tick_ms(), Some(5));
+    assert_eq!(nodes(&propose(&mut leader, 5).unwrap()), [1]);
+    decide(&mut leader, 8, &[1, 2], &[1], 6);
+    assert_eq!(leader.high_watermark(), 10);
+    let again = StreamStart { node: 2, epoch: 3, stream: stream(2), flushed_end: 10 };
+    assert_eq!(propose(&mut leader, 7), None, "not while it can't write");
+    leader.on_follower_subscribed(again, 8, |_| {}).unwrap();
+    assert_eq!(nodes(&propose(&mut leader, 8).unwrap()), [1, 2]);
 }
 
 #[test]
