@@ -1,8 +1,10 @@
 //! The cluster in a deterministic simulation: many seeds, one seed, or the known mistakes that it must find.
 
 use crate::shell;
+use crate::test_run::Outcome;
 use anyhow::Result;
 use std::process::Command;
+use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,6 +26,32 @@ pub struct Args {
     /// Plants one mistake, by its name.
     #[arg(long, conflicts_with = "mutants")]
     mutant: Option<String>,
+}
+
+/// What the tests run of it: 5,000 seeds, always the same ones, and each mistake within 2,000.
+pub fn suite() -> Result<Vec<Outcome>> {
+    const SEEDS: u64 = 5_000;
+    const MUTANTS: u64 = 14;
+    shell::step("building the simulation, with optimisation");
+    let simulation = shell::build(&["chronik-sim"], true)?.join("chronik-sim");
+    let mut outcomes = Vec::new();
+    for (name, count, args) in [
+        ("simulation", SEEDS, ["--from", "1", "--seeds", "5000"].as_slice()),
+        ("simulated mistakes", MUTANTS, ["--mutants", "--seeds", "2000"].as_slice()),
+    ] {
+        shell::step(name);
+        let started = Instant::now();
+        let status = shell::lines(Command::new(&simulation).args(args), |line| println!("  {line}"))?;
+        let failed = u64::from(!status.success());
+        outcomes.push(Outcome {
+            name: name.to_owned(),
+            passed: if failed == 0 { count } else { 0 },
+            failed,
+            took: started.elapsed(),
+            ..Outcome::default()
+        });
+    }
+    Ok(outcomes)
 }
 
 /// Builds the simulation with optimisation and runs it.

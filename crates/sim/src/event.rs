@@ -57,6 +57,8 @@ pub enum Body {
     Append(Append, Vec<Arc<Batch>>, bool),
     /// A follower has flushed.
     Ack(Ack),
+    /// A follower's disk takes nothing of the stream.
+    Unable(StreamId),
 }
 
 /// What a client asks a node for.

@@ -27,9 +27,14 @@ impl World {
     /// Asks the leader for a stream, where there is a connection to it.
     pub(crate) fn subscribe(&mut self, id: NodeId, tp: Tp) {
         let now = self.now;
+        let full = self.node(id).disk_full;
         let Some(following) = self.following(id, tp) else { return };
         let leader = following.machine.leader();
         following.retry_us = now + ANSWER_US;
+        // A leader that has this replica in sync again would wait for it.
+        if full {
+            return;
+        }
         let Some(on) = self.net.connection(id, leader) else { return };
         let stream = self.node_mut(id).next_stream();
         let node = self.node_mut(id);
@@ -47,6 +52,7 @@ impl World {
         match body {
             Body::Subscribe(asked) => self.on_subscribe(id, from, on, tp, asked),
             Body::Ack(ack) => self.on_ack(id, from, tp, ack),
+            Body::Unable(stream) => self.on_unable(id, from, tp, stream),
             Body::Answer(stream, answer) => self.on_answer(id, tp, stream, answer),
             Body::Append(append, batches, flush) => self.on_append(id, from, tp, append, batches, flush),
         }
@@ -107,8 +113,14 @@ impl World {
         }
         let before = machine.high_watermark();
         if full && !batches.is_empty() {
+            let over = machine.stream().map(|stream| (machine.leader(), stream));
             machine.on_disconnected();
             following.retry_us = now + 200_000;
+            if let Some((leader, stream)) = over
+                && let Some(on) = self.net.connection(id, leader)
+            {
+                self.send(id, on, tp, Body::Unable(stream));
+            }
             return;
         }
         match machine.on_append(&append) {

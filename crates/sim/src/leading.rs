@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chronik_base::{ErrorCode, NodeId};
 use chronik_meta::{AlterPartition, Command};
 use chronik_replica::{
-    Ack, Answer, Append, EpochLog, LeaderError, LeaderLog, ProposalFailure, Settled, StreamStart,
+    Ack, Answer, Append, EpochLog, LeaderError, LeaderLog, ProposalFailure, Settled, StreamId, StreamStart,
     Subscription, SubscriptionRefusal, answer_subscription,
 };
 
@@ -228,6 +228,17 @@ impl World {
         self.trace.line(self.now, || format!("n{id} hears from n{from} {tp} {ack:?}: {taken:?}"));
         self.after_progress(id, tp, before);
         self.settle(id, tp, settled);
+        self.propose(id, tp);
+    }
+
+    pub(crate) fn on_unable(&mut self, id: NodeId, from: NodeId, tp: Tp, stream: StreamId) {
+        let now_ms = self.now / 1000;
+        let Some(leading) = self.leading(id, tp) else { return };
+        leading.machine.on_follower_unable(from, stream, now_ms);
+        if leading.streams.get(&from).is_some_and(|outgoing| outgoing.stream == stream) {
+            leading.streams.remove(&from);
+        }
+        self.trace.line(self.now, || format!("n{id} hears that n{from} can't write {tp}"));
         self.propose(id, tp);
     }
 
