@@ -13,6 +13,7 @@ mod procfs;
 mod produce;
 mod progress;
 mod report;
+mod result;
 mod topic;
 
 use args::{Cli, Command};
