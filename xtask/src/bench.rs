@@ -3,7 +3,6 @@
 //! All three run on this machine, all the time; the load goes to one of them at a time and changes over after
 //! each measurement, so that what else happens on the machine hits them alike.
 
-mod chart;
 mod cluster;
 mod cluster_faults;
 mod cluster_report;

@@ -7,6 +7,7 @@ mod codegen;
 mod commands;
 mod crate_graph;
 mod demo;
+mod guard;
 mod shell;
 mod simulate;
 mod test_run;
@@ -45,6 +46,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Puts a cluster under load, breaks its nodes, links and disks at random, and checks that nothing acknowledged is lost.
     Chaos(chaos::Args),
+    /// Counts the instructions of the hot paths and holds them to crates/guard/limits.txt (needs valgrind).
+    Guard(guard::Args),
     /// Runs the fuzz targets of fuzz/ (needs a C++ compiler).
     Fuzz(commands::FuzzArgs),
     /// Builds the documentation of every crate; a warning is an error.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Crash(args) => demo::crash(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Guard(args) => guard::run(&args),
         Command::Fuzz(args) => commands::fuzz(&args),
         Command::Docs => commands::docs(),
     };

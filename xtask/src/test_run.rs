@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that can fail, in the order in which it fails soonest.
 
 use crate::client_suites::{self, ClientSuite};
-use crate::{demo, shell, simulate, toolchains};
+use crate::{demo, guard, shell, simulate, toolchains};
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::path::PathBuf;
@@ -47,6 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         outcomes.extend(workspace(args)?);
         if !args.fast {
             outcomes.extend(simulate::suite()?);
+            outcomes.push(guard::suite()?);
             outcomes.push(demo::crash_suite()?);
         }
     }

@@ -1,11 +1,11 @@
 //! What more partitions and more connections cost.
 
 use super::Plan;
-use super::chart::{Chart, Series};
 use super::generator::Generator;
 use super::servers::{Server, rss_mib};
 use crate::shell;
 use anyhow::{Context, Result};
+use chronik_charts::{Chart, Series};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -104,19 +104,27 @@ impl Growth {
                     title: title.to_owned(),
                     x_title: x.to_owned(),
                     y_title: "broker CPU, µs a message".to_owned(),
-                    series: vec![Series { points: series(points, |point| point.cpu_us_per_message) }],
+                    series: vec![Series {
+                        points: series(points, |point| point.cpu_us_per_message),
+                        ..Series::default()
+                    }],
+                    ..Chart::default()
                 },
                 Chart {
                     title: title.to_owned(),
                     x_title: x.to_owned(),
                     y_title: "resident memory, MiB".to_owned(),
-                    series: vec![Series { points: series(points, |point| point.rss_mib) }],
+                    series: vec![Series {
+                        points: series(points, |point| point.rss_mib),
+                        ..Series::default()
+                    }],
+                    ..Chart::default()
                 },
             ]
         };
         let mut panels = Vec::new();
         panels.extend(panel("More partitions", "other partitions", &self.partitions));
         panels.extend(panel("More connections", "idle connections", &self.connections));
-        super::chart::svg(&panels)
+        chronik_charts::svg(&panels)
     }
 }

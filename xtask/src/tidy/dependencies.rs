@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("chronik-meta", &["chronik-base"]),
     ("chronik-coordinator", &["chronik-base"]),
     ("chronik-status", &["chronik-base"]),
+    ("chronik-metrics", &[]),
     ("chronik-peer", &["chronik-base"]),
     ("chronik-raft", &["chronik-base", "chronik-meta"]),
     ("chronik-quorum", &["chronik-base", "chronik-meta", "chronik-raft"]),
@@ -32,9 +33,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-peer",
             "chronik-quorum",
             "chronik-status",
+            "chronik-metrics",
         ],
     ),
-    ("chronik-http", &["chronik-base", "chronik-broker", "chronik-status"]),
+    ("chronik-http", &["chronik-base", "chronik-metrics", "chronik-status"]),
     (
         "chronik-node",
         &[
@@ -46,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-broker",
             "chronik-http",
             "chronik-meta",
+            "chronik-metrics",
             "chronik-peer",
             "chronik-quorum",
             "chronik-status",
@@ -72,9 +75,14 @@ const ARROWS: &[(&str, &[&str])] = &[
         "chronik-fuzz-targets",
         &["chronik-base", "chronik-protocol", "chronik-records", "chronik-log", "chronik-coordinator"],
     ),
-    ("chronik-bench", &["chronik-base"]),
+    (
+        "chronik-guard",
+        &["chronik-base", "chronik-protocol", "chronik-records", "chronik-log", "chronik-replica"],
+    ),
+    ("chronik-charts", &[]),
+    ("chronik-bench", &["chronik-base", "chronik-charts"]),
     ("chronik-harness", &["chronik-base"]),
-    ("xtask", &[]),
+    ("xtask", &["chronik-charts"]),
 ];
 
 /// Crates whose code is a function of its input.
@@ -86,6 +94,7 @@ pub const PURE: &[&str] = &[
     "chronik-coordinator",
     "chronik-config",
     "chronik-status",
+    "chronik-metrics",
 ];
 
 /// What a pure crate must not be able to call.
