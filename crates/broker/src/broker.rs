@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use crate::completions::Completions;
 use crate::fetch_session::SessionCache;
 use crate::fetch_wait::{FetchWait, Moved};
+use crate::gone::Gone;
 use crate::groups::Groups;
 use crate::metadata::{Membership, Metadata, MetadataOptions};
 use crate::metrics::Metrics;
@@ -56,6 +57,8 @@ pub struct Broker {
     /// Nodes whose addresses the settings name.
     pub(crate) first_peers: Vec<(NodeId, String)>,
     pub(crate) replication: Replication,
+    /// Nodes whose process has ended a moment ago.
+    pub(crate) gone: Gone,
     /// Made new at each start of the process: what the metadata know this process by.
     pub(crate) incarnation: Uuid,
     /// The node has others, or is to have: it stays with its cluster.
@@ -192,6 +195,7 @@ impl Broker {
             peers: options.peers,
             first_peers: options.first_peers,
             replication: Replication::new(config.replication_throttle_bytes_per_sec),
+            gone: Gone::default(),
             follower_problems: Mutex::default(),
             incarnation,
             is_bound,

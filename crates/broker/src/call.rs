@@ -44,6 +44,12 @@ impl Call<'_> {
         Outcome::Ready(self.answerer.frame(body))
     }
 
+    /// Answers with what `answer` says once everything before it on the connection is answered.
+    pub(crate) fn in_turn<B: Encode>(&self, answer: impl FnOnce() -> B + Send + 'static) -> Outcome {
+        let answerer = self.answerer;
+        Outcome::Pending(Box::pin(async move { answerer.frame(&answer()) }))
+    }
+
     /// Answers when `work` ends. It runs on its own, whether or not the connection gets to it.
     pub(crate) fn spawn<B: Encode + Send + 'static>(
         &self,

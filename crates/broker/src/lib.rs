@@ -18,6 +18,7 @@ mod dispatch;
 mod fetch;
 mod fetch_session;
 mod fetch_wait;
+mod gone;
 mod groups;
 mod metadata;
 mod metrics;

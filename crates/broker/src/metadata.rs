@@ -179,6 +179,7 @@ impl Broker {
         }
         self.tell_cluster(after);
         if !before.brokers().eq(after.brokers()) {
+            self.gone.on_image(before, after, self.clock.monotonic_ms());
             self.dial(after);
         }
         let mut offsets_topic_changed = false;

@@ -2,8 +2,8 @@
 //!
 //! All topics with a null list (an empty one in version 0), by name, or by id from version 10 on. A missing topic is
 //! created where both the request and `auto.create.topics.enable` allow it, and is answered as it then is: clients need
-//! not ask twice. Brokers are those that are not fenced. A partition without a leader that clients can be sent to has leader -1 and
-//! `LEADER_NOT_AVAILABLE`; replicas on fenced brokers are offline. Version 0, which has no place for these, leaves them out and says
+//! not ask twice. Brokers are those that are not fenced, or were not until a moment ago. A partition without a leader that clients can be sent to (fenced, or this node has seen
+//! its process end a moment ago) has leader -1 and `LEADER_NOT_AVAILABLE`; replicas on fenced brokers are offline. Version 0, which has no place for these, leaves them out and says
 //! `REPLICA_NOT_AVAILABLE`. The controller is the metadata leader where it is known; in fact every node takes every request. Where the client asks
 //! for authorized operations it is told that everything is allowed, as Kafka without an authorizer does (no ACLs yet).
 
@@ -50,7 +50,8 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let (internal, missing): (Vec<Str>, Vec<Str>) =
         missing(&broker, &request, version).into_iter().partition(|name| is_internal(name));
     if internal.is_empty() && missing.is_empty() {
-        return Ok(call.ready(&answer(&broker, &connection, &request, version)));
+        // Said when it is sent: behind produces that wait for a replica which is gone, what was true when it was asked is not any more.
+        return Ok(call.in_turn(move || answer(&broker, &connection, &request, version)));
     }
     Ok(call.spawn(async move {
         if !internal.is_empty() {
@@ -78,6 +79,8 @@ fn missing(broker: &Arc<Broker>, request: &MetadataRequest, version: i16) -> Vec
 /// What the entries of topics depend on.
 struct View<'a> {
     image: &'a Image,
+    /// Nodes that lead by the image and whose process has ended.
+    gone: &'a [NodeId],
     version: i16,
     operations: i32,
 }
@@ -90,12 +93,16 @@ fn answer(
 ) -> MetadataResponse {
     let image = broker.metadata.image();
     let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { i32::MIN };
-    let view = View { image: &image, version, operations };
+    let now_ms = broker.clock.monotonic_ms();
+    let gone = broker.gone.nodes(&image, now_ms);
+    let view = View { image: &image, gone: &gone, version, operations };
     let topics = match &request.topics {
         None => image.topics().map(|topic| view.found(topic)).collect(),
         Some(wanted) => wanted.iter().map(|topic| view.one(topic)).collect(),
     };
-    let brokers = image.brokers().filter(|other| !other.fenced).map(|other| {
+    let shown =
+        image.brokers().filter(|other| !other.fenced || broker.gone.is_newly_fenced(other.id, now_ms));
+    let brokers = shown.map(|other| {
         let Address { id, host, port, rack, .. } = Address::new(broker, other, connection);
         MetadataResponseBroker { node_id: id, host: Str::from(host), port, rack: rack.map(Str::from) }
     });
@@ -159,7 +166,7 @@ impl View<'_> {
             nodes.filter(|id| self.version > 0 || is_alive(self.image, *id)).collect()
         };
         let (replica_nodes, isr_nodes) = (shown(&partition.replicas), shown(&partition.isr));
-        let is_led = is_alive(self.image, partition.leader);
+        let is_led = is_alive(self.image, partition.leader) && !self.gone.contains(&partition.leader);
         let error = if !is_led {
             ErrorCode::LeaderNotAvailable
         } else if replica_nodes.len() < partition.replicas.len() || isr_nodes.len() < partition.isr.len() {
@@ -185,7 +192,11 @@ mod tests {
     use super::*;
 
     fn partition(image: &Image, version: i16) -> MetadataResponsePartition {
-        View { image, version, operations: 0 }.found(image.topic("t").unwrap()).partitions.remove(0)
+        partition_without(image, &[], version)
+    }
+
+    fn partition_without(image: &Image, gone: &[NodeId], version: i16) -> MetadataResponsePartition {
+        View { image, gone, version, operations: 0 }.found(image.topic("t").unwrap()).partitions.remove(0)
     }
 
     #[test]
@@ -210,5 +221,14 @@ mod tests {
             assert_eq!((shown.error_code, shown.leader_id), (ErrorCode::LeaderNotAvailable.code(), -1));
         }
         assert_eq!(partition(&image, 1).isr_nodes, [1]);
+    }
+
+    #[test]
+    fn a_leader_whose_process_ended_is_not_named() {
+        let image = image(2, &[]);
+        assert_eq!(partition_without(&image, &[2], 12).leader_id, 1);
+        let shown = partition_without(&image, &[1], 12);
+        assert_eq!((shown.error_code, shown.leader_id), (ErrorCode::LeaderNotAvailable.code(), -1));
+        assert_eq!(shown.offline_replicas, [0; 0]);
     }
 }

@@ -221,11 +221,17 @@ impl Handler for PeerEar {
         let Some(broker) = self.broker() else { return };
         broker.metadata.on_peer(node, event);
         match event {
-            PeerEvent::Connected => broker.follow_again(node),
+            PeerEvent::Connected => {
+                broker.gone.forget(node);
+                broker.follow_again(node);
+            }
             PeerEvent::Disconnected => {
                 broker.unfollow(node);
             }
-            PeerEvent::Refused => lead::on_refused(&broker, node),
+            PeerEvent::Refused => {
+                broker.gone.note(node, &broker.metadata.image(), broker.clock.monotonic_ms());
+                lead::on_refused(&broker, node);
+            }
         }
     }
 }
