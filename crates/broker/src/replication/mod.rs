@@ -71,6 +71,17 @@ impl Replication {
         self.runtime.spawn(tell_marks(Arc::downgrade(broker)));
     }
 
+    /// Has other nodes lead what this one leads: it can't write any more.
+    pub(crate) fn hand_over(&self, broker: &Arc<Broker>) {
+        let broker = broker.clone();
+        self.runtime.spawn(async move {
+            if broker.metadata.image().brokers().any(|other| other.id != broker.node_id && !other.fenced) {
+                tracing::error!("its storage failed: its leaderships go to other nodes; restart it once the disk is well");
+                broker.leave().await;
+            }
+        });
+    }
+
     /// Does something after a while.
     pub(crate) fn later(&self, wait: Duration, what: impl FnOnce() + Send + 'static) {
         self.runtime.spawn(async move {
