@@ -352,11 +352,13 @@ mod tests {
 
     #[test]
     fn a_result_survives_its_file() {
-        let mut result = RunResult { schema: SCHEMA.to_owned(), command: "produce".to_owned(), ..RunResult::default() };
+        let mut result =
+            RunResult { schema: SCHEMA.to_owned(), command: "produce".to_owned(), ..RunResult::default() };
         result.server.api_versions.insert(0, (3, 13));
         result.streams.push(Stream { latency: Some(Latency::default()), ..Stream::default() });
         result.verification = Some(Verification::default());
-        result.saturation = Some(Saturation { steps: vec![SaturationStep::default()], ..Saturation::default() });
+        result.saturation =
+            Some(Saturation { steps: vec![SaturationStep::default()], ..Saturation::default() });
         let text = serde_json::to_string(&result).unwrap();
         assert_eq!(serde_json::from_str::<RunResult>(&text).unwrap(), result);
     }

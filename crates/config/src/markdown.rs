@@ -6,6 +6,9 @@ use crate::node;
 use crate::setting::{Change, Group, Kind, Unit};
 use crate::topic;
 
+/// Topic settings by which the metadata quorum elects leaders: what it decides must not depend on which node does.
+const DECIDED_BY_QUORUM: [&str; 2] = ["min.insync.replicas", "unclean.leader.election.enable"];
+
 /// The page `docs/configuration.md`.
 pub fn render_markdown() -> String {
     let mut page = String::from(HEAD);
@@ -16,6 +19,11 @@ pub fn render_markdown() -> String {
             let mut doc = setting.doc.trim().to_owned();
             if let Some(topic) = setting.topic_setting {
                 doc = format!("Default of the topic setting `{topic}`.");
+                if DECIDED_BY_QUORUM.contains(&topic) {
+                    doc.push_str(
+                        " Elections go by the topic's own setting, or by the default that was altered for all nodes, not by one node's file.",
+                    );
+                }
             }
             if setting.change == Change::Running && setting.topic_setting.is_none() {
                 doc.push_str(" Can be altered while the node runs.");

@@ -76,7 +76,9 @@ impl Replication {
         let broker = broker.clone();
         self.runtime.spawn(async move {
             if broker.metadata.image().brokers().any(|other| other.id != broker.node_id && !other.fenced) {
-                tracing::error!("its storage failed: its leaderships go to other nodes; restart it once the disk is well");
+                tracing::error!(
+                    "its storage failed: its leaderships go to other nodes; restart it once the disk is well"
+                );
                 broker.leave().await;
             }
         });
