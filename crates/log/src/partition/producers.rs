@@ -89,6 +89,8 @@ const REFUSED_MAX: usize = 4096;
 struct Refused {
     epoch: i16,
     first_sequence: i32,
+    /// The last sequence of the last one that was refused.
+    last_sequence: i32,
     code: ErrorCode,
     at_ms: i64,
 }
@@ -127,8 +129,14 @@ pub(crate) struct Producers {
 }
 
 impl Refused {
-    fn error(&self, producer_id: i64, found: i32) -> SequenceError {
-        SequenceError::AfterRefused { producer_id, expected: self.first_sequence, found, refused: self.code }
+    /// Whether all that was refused is in the log with this batch, or will never be: its producer began anew.
+    fn is_over_with(&self, batch: &BatchHeader) -> bool {
+        batch.producer_epoch > self.epoch
+            || (batch.producer_epoch == self.epoch && batch.last_sequence() >= self.last_sequence)
+    }
+
+    fn error(&self, producer_id: i64, expected: i32, found: i32) -> SequenceError {
+        SequenceError::AfterRefused { producer_id, expected, found, refused: self.code }
     }
 }
 
@@ -154,7 +162,7 @@ impl Producers {
         // Where the log knows no sequence to go on from, any will do but one that overtakes a refused batch.
         let any = || match refused {
             Some(refused) if batch.base_sequence > refused.first_sequence => {
-                Err(refused.error(batch.producer_id, batch.base_sequence))
+                Err(refused.error(batch.producer_id, refused.first_sequence, batch.base_sequence))
             }
             _ => Ok(Verdict::Append),
         };
@@ -171,8 +179,9 @@ impl Producers {
         }
         let fits = |expected: i32| match refused {
             _ if batch.base_sequence == expected => Ok(Verdict::Append),
-            Some(refused) if refused.first_sequence == expected => {
-                Err(refused.error(batch.producer_id, batch.base_sequence))
+            // What was refused may be in the log already, from before the leader changed: then what follows it is missing.
+            Some(refused) if batch.base_sequence > expected => {
+                Err(refused.error(batch.producer_id, expected, batch.base_sequence))
             }
             _ => Err(SequenceError::OutOfOrder {
                 producer_id: batch.producer_id,
@@ -199,22 +208,29 @@ impl Producers {
     /// Takes note that a batch was refused with `code`, for a reason that passes.
     pub(crate) fn refuse(&mut self, batch: &BatchHeader, code: ErrorCode, now_ms: i64) {
         if batch.has_producer_id() && batch.base_sequence >= 0 {
-            let (epoch, first_sequence) = (batch.producer_epoch, batch.base_sequence);
-            self.note_refused(batch.producer_id, Refused { epoch, first_sequence, code, at_ms: now_ms });
+            let refused = Refused {
+                epoch: batch.producer_epoch,
+                first_sequence: batch.base_sequence,
+                last_sequence: batch.last_sequence(),
+                code,
+                at_ms: now_ms,
+            };
+            self.note_refused(batch.producer_id, refused);
         }
     }
 
-    /// The first one that was refused is the one that comes next.
-    fn note_refused(&mut self, producer_id: i64, refused: Refused) {
-        let counts = self.refused.get(&producer_id).is_none_or(|earlier| {
-            earlier.epoch < refused.epoch
-                || refused.at_ms.saturating_sub(earlier.at_ms) > REFUSED_FOR_MS
-                || (earlier.epoch == refused.epoch && refused.first_sequence < earlier.first_sequence)
-        });
-        if !counts {
-            return;
-        }
-        if self.refused.len() >= REFUSED_MAX {
+    /// Adds to what was refused of the same epoch lately; takes the place of what was refused before that.
+    fn note_refused(&mut self, producer_id: i64, mut refused: Refused) {
+        if let Some(earlier) = self.refused.get(&producer_id) {
+            if earlier.epoch > refused.epoch {
+                return;
+            }
+            if earlier.epoch == refused.epoch && refused.at_ms.saturating_sub(earlier.at_ms) <= REFUSED_FOR_MS
+            {
+                refused.first_sequence = refused.first_sequence.min(earlier.first_sequence);
+                refused.last_sequence = refused.last_sequence.max(earlier.last_sequence);
+            }
+        } else if self.refused.len() >= REFUSED_MAX {
             self.refused.clear();
         }
         self.refused.insert(producer_id, refused);
@@ -225,7 +241,7 @@ impl Producers {
         if !batch.has_producer_id() || batch.attributes.is_control() {
             return;
         }
-        if !self.refused.is_empty() {
+        if self.refused.get(&batch.producer_id).is_some_and(|refused| refused.is_over_with(batch)) {
             self.refused.remove(&batch.producer_id);
         }
         let producer = self.by_id.entry(batch.producer_id).or_insert_with(|| Producer {
@@ -266,8 +282,14 @@ impl Producers {
             .iter()
             .filter_map(|(id, producer)| {
                 let first = producer.batches.iter().find(|b| b.last_offset >= end)?;
-                let (epoch, first_sequence) = (producer.epoch, first.first_sequence);
-                Some((*id, Refused { epoch, first_sequence, code, at_ms: now_ms }))
+                let refused = Refused {
+                    epoch: producer.epoch,
+                    first_sequence: first.first_sequence,
+                    last_sequence: producer.batches.last()?.last_sequence,
+                    code,
+                    at_ms: now_ms,
+                };
+                Some((*id, refused))
             })
             .collect();
         for (id, refused) in taken {
@@ -419,11 +441,19 @@ mod tests {
             assert_eq!(error.error_code(), ErrorCode::KafkaStorageError, "{error}");
         }
         assert_eq!(p.check(&batch(0, 10, 10, 10), 10, DAY), Ok(Verdict::Append));
+        // What was refused by a follower came to the log from the old leader after all; what followed it did not.
+        p.note(&batch(0, 10, 10, 10), 10);
+        p.refuse(&batch(0, 10, 10, 0), ErrorCode::NotLeaderOrFollower, 10);
+        p.refuse(&batch(0, 20, 10, 0), ErrorCode::NotLeaderOrFollower, 10);
+        let third = p.check(&batch(0, 30, 10, 20), 10, DAY).unwrap_err();
+        assert_eq!(third.error_code(), ErrorCode::NotLeaderOrFollower, "{third}");
+        assert!(matches!(p.check(&batch(0, 10, 10, 20), 10, DAY), Ok(Verdict::Duplicate { .. })));
+        assert_eq!(p.check(&batch(0, 20, 10, 20), 10, DAY), Ok(Verdict::Append));
         // A later epoch owes nothing to the refusal.
         assert_eq!(p.check(&batch(1, 0, 1, 10), 10, DAY), Ok(Verdict::Append));
         // Nor does what comes when nothing of that time can be in flight any more.
         assert_eq!(
-            p.check(&batch(0, 30, 10, 10), 9 + REFUSED_FOR_MS + 1, DAY).unwrap_err().error_code(),
+            p.check(&batch(0, 30, 10, 20), 10 + REFUSED_FOR_MS + 1, DAY).unwrap_err().error_code(),
             ErrorCode::OutOfOrderSequenceNumber
         );
     }
