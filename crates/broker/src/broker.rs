@@ -194,7 +194,7 @@ impl Broker {
             metadata,
             peers: options.peers,
             first_peers: options.first_peers,
-            replication: Replication::new(config.replication_throttle_bytes_per_sec),
+            replication: Replication::new(throttle_rate(&config)),
             gone: Gone::default(),
             follower_problems: Mutex::default(),
             incarnation,
@@ -380,7 +380,7 @@ impl Broker {
         let own = image.broker_configs(self.node_id).unwrap_or(&none);
         let settings = self.dynamic().settings.with_dynamic(image.default_broker_configs(), own);
         let config = NodeConfig::from_settings(&settings);
-        self.replication.throttle.set_rate(config.replication_throttle_bytes_per_sec);
+        self.replication.throttle.set_rate(throttle_rate(&config));
         *self.dynamic.exclusive() = Arc::new(Dynamic { settings, config });
     }
 
@@ -434,3 +434,15 @@ impl Broker {
         }
     }
 }
+
+/// Bytes a second for followers that catch up; 0 is without limit.
+fn throttle_rate(config: &NodeConfig) -> u64 {
+    match (config.replication_throttle_bytes_per_sec, config.leader_replication_throttled_rate) {
+        (0, NO_LIMIT..) => 0,
+        (0, rate) => rate.max(1),
+        (own, rate) => own.min(rate.max(1)),
+    }
+}
+
+/// What Kafka's tools call no limit.
+const NO_LIMIT: u64 = i64::MAX as u64;

@@ -26,7 +26,7 @@ use crate::{Broker, ConnectionContext, random};
 /// The listener that clients are told of.
 pub const KAFKA_LISTENER: &str = "kafka";
 /// The listener that other nodes connect to.
-pub const INTERNAL_LISTENER: &str = "internal";
+pub const INTERNAL_LISTENER: &str = "INTERNAL";
 
 /// Logs that no topic claims are removed once the metadata is known to be the cluster's; it is waited for so long.
 const STRAY_WAIT: Duration = Duration::from_secs(3600);

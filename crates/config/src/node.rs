@@ -107,6 +107,12 @@ node_settings! {
     replica_lag_time_max_ms: u64 = "replica.lag.time.max.ms", Kind::Long { min: 100, max: 3_600_000 }, Millis, Some("30s"), AtStart, Replication;
     /// Bytes a second that a node sends at most to followers that catch up; 0 is without limit. Those that are in sync are never held back.
     replication_throttle_bytes_per_sec: u64 = "replication.throttle.bytes.per.sec", Kind::long_from(0), Bytes, Some("0"), Running, Replication;
+    /// Kafka's name for the same limit, which its tools set while they reassign partitions; the smaller one of the two holds.
+    leader_replication_throttled_rate: u64 = "leader.replication.throttled.rate", Kind::long_from(0), Bytes, Some("9223372036854775807"), Running, Replication;
+    /// Taken since Kafka's tools set it along with `leader.replication.throttled.rate`, which is the one that limits: a leader sends no faster than its own limit.
+    follower_replication_throttled_rate: u64 = "follower.replication.throttled.rate", Kind::long_from(0), Bytes, Some("9223372036854775807"), Running, Replication;
+    /// Taken for Kafka's tools; a node has one data directory, so nothing moves between directories.
+    replica_alter_log_dirs_io_max_bytes_per_second: u64 = "replica.alter.log.dirs.io.max.bytes.per.second", Kind::long_from(0), Bytes, Some("9223372036854775807"), Running, Replication;
     /// Which replica a consumer reads from: `rack` sends one that names its rack (`client.rack`) to an in-sync replica in the
     /// same rack (`broker.rack`), `leader` sends all to the leader. Kafka's names of the two are read, too.
     replica_selector_class: ReplicaSelector = "replica.selector.class", Kind::Choice(ReplicaSelector::WORDS), None, Some("rack"), AtStart, Replication;

@@ -104,9 +104,15 @@ topic_settings! {
     /// Accepted and without effect: the node's `flush.ms` says when records that nobody waits for are flushed.
     flush_ms: i64 = "flush.ms", Kind::long_from(0), Millis, "9223372036854775807",
         [], inert;
+    /// Accepted and without effect, for Kafka's tools: the throttle holds for every replica that catches up.
+    follower_replication_throttled_replicas: String = "follower.replication.throttled.replicas", Kind::Text, None, "",
+        [], inert;
     /// A new entry of the offset index every so many bytes.
     index_interval_bytes: i32 = "index.interval.bytes", Kind::int_from(0), Bytes, "4096",
         ["log.index.interval.bytes" Bytes Some("4096")];
+    /// Accepted and without effect, for Kafka's tools: the throttle holds for every replica that catches up.
+    leader_replication_throttled_replicas: String = "leader.replication.throttled.replicas", Kind::Text, None, "",
+        [], inert;
     /// A record stays uncompacted no longer than this.
     max_compaction_lag_ms: i64 = "max.compaction.lag.ms", Kind::long_from(1), Millis, "9223372036854775807",
         ["log.cleaner.max.compaction.lag.ms" Millis Some("9223372036854775807")];

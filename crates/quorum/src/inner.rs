@@ -311,7 +311,7 @@ impl Inner {
 
 /// Where nodes reach a broker: its `internal` endpoint, else its first one.
 pub(crate) fn address_of(endpoints: &[chronik_meta::Endpoint]) -> String {
-    let internal = endpoints.iter().find(|endpoint| endpoint.listener == "internal");
+    let internal = endpoints.iter().find(|endpoint| endpoint.listener == "INTERNAL");
     internal.or(endpoints.first()).map_or_else(String::new, |endpoint| {
         if endpoint.host.contains(':') {
             format!("[{}]:{}", endpoint.host, endpoint.port)

@@ -3,7 +3,8 @@
 //! The one partition is `__cluster_metadata-0`; others are `UNKNOWN_TOPIC_OR_PARTITION`. Any node takes it and asks the metadata leader, who alone knows how far
 //! the others are; where there is none, a node answers with what it knows itself: offsets and times of others are then -1. Offsets count the entries of the
 //! quorum's log; with one voter, the commands. Observers fetch commands, so their end is the leader's less what they lack. Directory ids are those that the
-//! brokers registered; the listener that nodes talk to each other on is named `internal`.
+//! brokers registered; the listener that nodes talk to each other on is named `INTERNAL`
+//! (Kafka's admin client takes names in capitals only).
 
 use std::time::Duration;
 

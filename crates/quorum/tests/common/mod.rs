@@ -217,7 +217,7 @@ impl Net {
                 node_id: node,
                 rack: None,
                 endpoints: vec![Endpoint {
-                    listener: "internal".to_owned(),
+                    listener: "INTERNAL".to_owned(),
                     host: format!("10.0.0.{node}"),
                     port: 9092,
                 }],
