@@ -411,13 +411,13 @@ async fn the_quorum_is_described_and_stays_what_it_is() {
     assert_eq!((voter.log_end_offset, quorum.high_watermark), (offset, offset));
     assert!(voter.last_caught_up_timestamp > 0);
     assert_eq!((quorum.current_voters.len(), quorum.observers.len()), (1, 0));
-    assert_eq!((answer.nodes[0].node_id, &*answer.nodes[0].listeners[0].name), (1, "internal"));
+    assert_eq!((answer.nodes[0].node_id, &*answer.nodes[0].listeners[0].name), (1, "INTERNAL"));
     for unknown in [&answer.topics[0].partitions[1], &answer.topics[1].partitions[0]] {
         assert_eq!(unknown.error_code, ErrorCode::UnknownTopicOrPartition.code());
     }
 
     let add = async |voter_id, cluster: Option<&str>| {
-        let listener = Listener { name: Str::from("internal"), host: Str::from("two.example"), port: 9092 };
+        let listener = Listener { name: Str::from("INTERNAL"), host: Str::from("two.example"), port: 9092 };
         let request = AddRaftVoterRequest {
             cluster_id: cluster.map(Str::from),
             voter_id,

@@ -66,7 +66,7 @@ fn address(listeners: &[Listener]) -> Result<String, Refusal> {
             Ok(format!("{host}:{port}"))
         }
         _ => {
-            let message = "name the host and port of the node's listener: one listener, or one that is named \"internal\"";
+            let message = "name the host and port of the node's listener: one listener, or one that is named \"INTERNAL\"";
             Err(Refusal::new(ErrorCode::InvalidRequest, message))
         }
     }
@@ -82,10 +82,10 @@ mod tests {
         let listener =
             |name, host, port| Listener { name: Str::from_static(name), host: Str::from_static(host), port };
         assert_eq!(address(&[listener("x", "a.example", 9092)]).unwrap(), "a.example:9092");
-        assert_eq!(address(&[listener("internal", "::1", 9)]).unwrap(), "[::1]:9");
-        let two = [listener("kafka", "a", 1), listener("internal", "b", 2)];
+        assert_eq!(address(&[listener("INTERNAL", "::1", 9)]).unwrap(), "[::1]:9");
+        let two = [listener("kafka", "a", 1), listener("INTERNAL", "b", 2)];
         assert_eq!(address(&two).unwrap(), "b:2");
-        for bad in [&[][..], &[listener("internal", "", 1)], &[listener("internal", "a", 0)]] {
+        for bad in [&[][..], &[listener("INTERNAL", "", 1)], &[listener("INTERNAL", "a", 0)]] {
             assert_eq!(address(bad).unwrap_err().code, ErrorCode::InvalidRequest);
         }
     }

@@ -21,7 +21,7 @@ use crate::plan::listed;
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// The listener that nodes reach each other by.
-const INTERNAL_LISTENER: &str = "internal";
+const INTERNAL_LISTENER: &str = "INTERNAL";
 
 #[derive(Serialize)]
 struct Changed {
