@@ -256,16 +256,12 @@ impl Broker {
     }
 
     /// Ready where [`Broker::pressured`] is false; else the task is woken when it may be.
-    pub(crate) fn poll_unpressured(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_unpressured(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.log.pressure() {
             return Poll::Ready(());
         }
-        let (broker, waker) = (self.clone(), cx.waker().clone());
-        tokio::spawn(async move {
-            broker.pressure_relieved().await;
-            waker.wake();
-        });
-        Poll::Pending
+        self.completions.wake_when_relieved(cx.waker());
+        if self.log.pressure() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Every metric, as Prometheus text.

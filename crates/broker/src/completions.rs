@@ -2,6 +2,7 @@
 //! settles is woken once all of it is told.
 
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::Waker;
 
 use chronik_log::{LogListener, PartitionLog, Progress, StorageState};
 use tokio::sync::Notify;
@@ -17,12 +18,22 @@ use crate::sync::Hold;
 pub(crate) struct Completions {
     /// Connections that stopped reading because storage was behind wait here.
     pub(crate) pressure_relieved: Notify,
+    /// Connections to leaders that do are woken by these.
+    pressed: Mutex<Vec<Waker>>,
     /// Whose followers and leaders hear of it; set once there is a broker.
     pub(crate) broker: OnceLock<Weak<Broker>>,
     state: Mutex<Option<StorageState>>,
 }
 
 impl Completions {
+    /// Wakes a task once storage is not behind any more.
+    pub(crate) fn wake_when_relieved(&self, waker: &Waker) {
+        let mut pressed = self.pressed.hold();
+        if !pressed.iter().any(|known| known.will_wake(waker)) {
+            pressed.push(waker.clone());
+        }
+    }
+
     /// What the log said last of its storage; `None` until it says anything, which means that it takes writes.
     pub(crate) fn state(&self) -> Option<StorageState> {
         self.state.hold().clone()
@@ -90,6 +101,8 @@ impl LogListener for Completions {
 
     fn on_pressure_relieved(&self) {
         self.pressure_relieved.notify_waiters();
+        let pressed = std::mem::take(&mut *self.pressed.hold());
+        pressed.into_iter().for_each(Waker::wake);
     }
 
     /// The log has written its own line about it.
