@@ -3,11 +3,13 @@
 mod cluster;
 mod faults;
 mod gaps;
+mod java;
 mod load;
 mod network;
 mod node;
 mod reader;
 mod report;
+mod seen;
 mod timeline;
 mod watch;
 
@@ -18,10 +20,12 @@ use anyhow::{Context, Result, bail};
 use cluster::Cluster;
 use faults::{Fault, Kind, WHOLE_WITHIN};
 use gaps::Acknowledgements;
+use java::Java;
 use load::Load;
 use network::Network;
 use reader::Readers;
 use report::Summary;
+use seen::Log;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +58,9 @@ pub struct Args {
     /// Records a second, over all producers.
     #[arg(long, default_value_t = 1000)]
     rate: u32,
+    /// Class path of Kafka's Java clients, which then are a part of the load.
+    #[arg(long, value_name = "JARS")]
+    java_class_path: Option<String>,
     /// A gap that is longer than its goal counts as a finding; only on a machine that has nothing else to do.
     #[arg(long)]
     hold_goals: bool,
@@ -124,6 +131,7 @@ struct Run<'a> {
     acknowledgements: Arc<Acknowledgements>,
     load: Load,
     readers: Readers,
+    java: Option<Java>,
     watch: Watch,
 }
 
@@ -148,11 +156,18 @@ impl<'a> Run<'a> {
         cluster.wait_in_sync(WHOLE_WITHIN)?;
         let started = Instant::now();
         let acknowledgements = Arc::new(Acknowledgements::new(started, PARTITIONS));
-        let load = Load::start(&bootstrap, args.rate, seed, &acknowledgements)?;
+        let producers = load::PRODUCERS + u16::from(args.java_class_path.is_some());
+        let rate = f64::from(args.rate) / f64::from(producers);
+        let java = args.java_class_path.as_ref().map(|class_path| {
+            let share = java::Share { producer: load::PRODUCERS, rate, seed };
+            Java::start(class_path, &bootstrap, home, share, &acknowledgements)
+        });
+        let java = java.transpose()?;
+        let load = Load::start(&bootstrap, rate, seed, &acknowledgements)?;
         let readers = Readers::start(&bootstrap)?;
         let addresses = cluster.nodes.iter().map(node::Node::address).collect();
         let watch = Watch::start(started, addresses, acknowledgements.clone());
-        Ok(Self { args, seed, started, cluster, acknowledgements, load, readers, watch })
+        Ok(Self { args, seed, started, cluster, acknowledgements, load, readers, java, watch })
     }
 
     fn finish(mut self, summary: &mut Summary) -> Result<()> {
@@ -161,14 +176,11 @@ impl<'a> Run<'a> {
         for node in &self.cluster.nodes {
             node.panics().into_iter().for_each(|line| summary.finding(line));
         }
+        self.client_failures(summary);
         summary.samples = self.watch.finish();
         summary.seconds = self.started.elapsed().as_secs_f64();
         outcome?;
-        // The group goes on alone: everything is in the log now.
-        let seen = self.readers.finish(SETTLE_WITHIN)?;
-        (summary.read, summary.commits) = (seen.read, seen.commits);
-        seen.details.iter().for_each(|detail| summary.finding(format!("group: {detail}")));
-        summary.group_findings = seen.wrong;
+        self.groups(summary)?;
         let topic_id = self.cluster.topic_id()?;
         self.cluster.nodes.iter_mut().try_for_each(node::Node::stop)?;
         compare_digests(&self.cluster, &topic_id, summary)
@@ -176,6 +188,10 @@ impl<'a> Run<'a> {
 
     /// Makes faults until the time is over; the load's first second stays undisturbed.
     fn faults(&mut self, summary: &mut Summary) -> Result<()> {
+        if self.java.is_none() {
+            eprintln!("chaos: left out: Java clients: no --java-class-path");
+            summary.left_out.push("Java clients: no --java-class-path".to_owned());
+        }
         let mut random = fastrand::Rng::with_seed(self.seed);
         let left_out = faults::left_out(&self.cluster);
         let wanted = |kind: &Kind| self.args.faults.is_empty() || self.args.faults.contains(kind);
@@ -254,15 +270,44 @@ impl<'a> Run<'a> {
         for waiting in self.load.finish(SETTLE_WITHIN) {
             summary.finding(waiting);
         }
-        self.load.failures().into_iter().for_each(|failure| summary.finding(failure));
+        if let Some(waiting) = self.java.as_ref().and_then(|java| java.finish_sending(SETTLE_WITHIN)) {
+            summary.finding(waiting);
+        }
         self.cluster.wait_in_sync(WHOLE_WITHIN)?;
         let targets: Vec<Target<'static>> =
             (0..PARTITIONS as i32).map(|partition| Target { topic: TOPIC, partition }).collect();
         let mut findings = Findings::default();
         let mut verifier = Verifier::new(&targets, self.seed).with_repeating(load::repeating());
-        verifier.read_new(&self.cluster.bootstrap(), &self.load.ledgers(), &mut findings)?;
+        let mut ledgers = self.load.ledgers();
+        ledgers.extend(self.java.as_ref().map(Java::ledger));
+        verifier.read_new(&self.cluster.bootstrap(), &ledgers, &mut findings)?;
         findings.details.iter().for_each(|detail| summary.finding(detail.clone()));
         summary.log = findings;
+        Ok(())
+    }
+
+    /// What clients met that they never should.
+    fn client_failures(&self, summary: &mut Summary) {
+        self.load.failures().into_iter().for_each(|failure| summary.finding(failure));
+        let java = self.java.as_ref().map(Java::failures);
+        java.into_iter().flatten().for_each(|failure| summary.finding(failure));
+    }
+
+    /// The groups go on alone until they were given everything, and what they saw is compared with what is there.
+    fn groups(&mut self, summary: &mut Summary) -> Result<()> {
+        let mut groups = vec![self.readers.seen().clone()];
+        groups.extend(self.java.as_ref().map(|java| java.seen().clone()));
+        let log = Log::look(&self.cluster.bootstrap())?;
+        log.wait_given(&groups, SETTLE_WITHIN);
+        self.readers.stop();
+        if let Some(java) = &mut self.java {
+            java.stop()?;
+            java.failures().into_iter().for_each(|failure| summary.finding(failure));
+        }
+        log.compare(&groups)?;
+        for group in &groups {
+            summary.group(&seen::lock(group));
+        }
         Ok(())
     }
 }

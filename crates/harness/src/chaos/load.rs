@@ -41,6 +41,9 @@ pub fn repeating() -> Vec<u16> {
     (0..).zip(&KINDS).filter(|(_, kind)| !kind.idempotent).map(|(at, _)| at).collect()
 }
 
+/// How many producers there are.
+pub const PRODUCERS: u16 = KINDS.len() as u16;
+
 /// The running producers.
 pub struct Load {
     producers: Vec<Arc<BaseProducer<Delivery>>>,
@@ -100,10 +103,10 @@ impl ProducerContext for Delivery {
 }
 
 impl Load {
-    /// Starts the producers; together they send `rate` records a second.
+    /// Starts the producers; each sends `rate` records a second.
     pub fn start(
         bootstrap: &str,
-        rate: u32,
+        rate: f64,
         seed: u64,
         acknowledgements: &Arc<Acknowledgements>,
     ) -> Result<Self> {
@@ -120,8 +123,7 @@ impl Load {
                 Arc::new(config(bootstrap, kind).create_with_context(delivery).context("making a producer")?);
             producers.push(producer.clone());
             let state = state.clone();
-            let own_rate = f64::from(rate) / KINDS.len() as f64;
-            threads.push(std::thread::spawn(move || send(&producer, index, own_rate, seed, &state)));
+            threads.push(std::thread::spawn(move || send(&producer, index, rate, seed, &state)));
         }
         Ok(Self { producers, state, threads })
     }
@@ -201,19 +203,44 @@ fn config(bootstrap: &str, kind: &Kind) -> ClientConfig {
 
 fn send(producer: &BaseProducer<Delivery>, index: u16, rate: f64, seed: u64, state: &State) {
     let mut random = fastrand::Rng::with_seed(seed.wrapping_add(u64::from(index) + 1));
-    let mut next = Instant::now();
-    let mut owed = 0.0;
+    let mut pace = Pace::new(rate);
     while !state.stop.load(Ordering::SeqCst) {
+        let due = pace.due();
         if !state.paused.load(Ordering::SeqCst) {
-            owed += rate * TICK.as_secs_f64();
-            while owed >= 1.0 {
-                owed -= 1.0;
+            for _ in 0..due {
                 send_one(producer, index, random.usize(..PARTITIONS), seed);
             }
         }
-        next = (next + TICK).max(Instant::now());
-        producer.poll(next.saturating_duration_since(Instant::now()));
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        producer.poll(pace.until_next());
+        std::thread::sleep(pace.until_next());
+    }
+}
+
+/// How many records are due at each tick; what a late tick misses is not made up for.
+pub struct Pace {
+    per_tick: f64,
+    owed: f64,
+    next: Instant,
+}
+
+impl Pace {
+    /// So many records a second.
+    pub fn new(rate: f64) -> Self {
+        Self { per_tick: rate * TICK.as_secs_f64(), owed: 0.0, next: Instant::now() }
+    }
+
+    /// Records that are due at this tick.
+    pub fn due(&mut self) -> usize {
+        self.next = (self.next + TICK).max(Instant::now());
+        self.owed += self.per_tick;
+        let due = self.owed.floor();
+        self.owed -= due;
+        due as usize
+    }
+
+    /// Time until the next tick.
+    pub fn until_next(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
     }
 }
 

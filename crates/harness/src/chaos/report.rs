@@ -3,9 +3,11 @@
 use super::Event;
 use super::faults::Kind;
 use super::gaps::percentile;
+use super::seen::Seen;
 use super::watch::Sample;
 use crate::crash::verify::Findings;
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,9 +23,7 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Records of the producer that doesn't repeat, which got an error.
     pub failed: u64,
-    pub read: u64,
-    pub commits: u64,
-    pub group_findings: u64,
+    groups: Vec<Group>,
     /// Partitions whose digests were compared over all nodes.
     pub digests: usize,
     pub log: Findings,
@@ -33,6 +33,15 @@ pub struct Summary {
     findings: Vec<String>,
     gaps: BTreeMap<Kind, Vec<Duration>>,
     whole: BTreeMap<Kind, Vec<Duration>>,
+}
+
+/// What became of a consumer group.
+#[derive(Serialize)]
+struct Group {
+    name: &'static str,
+    read: u64,
+    commits: u64,
+    wrong: u64,
 }
 
 /// One line of the table.
@@ -65,6 +74,13 @@ impl Summary {
         }
     }
 
+    /// What a consumer group was given and committed.
+    pub fn group(&mut self, seen: &Seen) {
+        seen.details.iter().for_each(|detail| self.finding(detail.clone()));
+        let (name, wrong) = (seen.group, seen.wrong);
+        self.groups.push(Group { name, read: seen.read, commits: seen.commits, wrong });
+    }
+
     /// The longest gap of each partition in the course of a fault that came alone.
     pub fn gaps(&mut self, kind: Kind, longest: &[Duration]) {
         self.gaps.entry(kind).or_default().extend(longest);
@@ -78,7 +94,7 @@ impl Summary {
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
             && self.log.is_clean()
-            && self.group_findings == 0
+            && self.groups.iter().all(|group| group.wrong == 0)
             && !(self.hold_goals && self.rows().iter().any(Row::misses))
     }
 
@@ -125,8 +141,7 @@ impl Summary {
         json!({
             "seed": self.seed, "seconds": self.seconds, "clean": self.is_clean(),
             "acknowledged": self.acknowledged, "failed_without_retries": self.failed, "log": self.log,
-            "group_read": self.read, "group_commits": self.commits, "group_findings": self.group_findings,
-            "digests_compared": self.digests, "faults": faults, "left_out": self.left_out,
+            "groups": self.groups, "digests_compared": self.digests, "faults": faults, "left_out": self.left_out,
             "findings": self.findings,
         })
     }
@@ -139,10 +154,9 @@ impl Summary {
         println!("  invented            {:>9}", self.log.invented);
         println!("  duplicates          {:>9}", self.log.duplicates);
         println!("  out of order        {:>9}", self.log.out_of_order);
-        println!(
-            "  read by the group   {:>9}   in {} commits, {} wrong",
-            self.read, self.commits, self.group_findings
-        );
+        for Group { name, read, commits, wrong } in &self.groups {
+            println!("  given {name:14}{read:>9}   {commits} commits, {wrong} wrong");
+        }
         println!("  digests compared    {:>9}", self.digests);
         println!("time without an acknowledgement, by partition, while one fault was there, in ms:");
         println!(

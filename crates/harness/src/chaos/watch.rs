@@ -68,7 +68,7 @@ impl Watch {
     }
 
     /// Everything so far.
-    pub fn finish(mut self) -> Vec<Sample> {
+    pub fn finish(&mut self) -> Vec<Sample> {
         self.stop.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
