@@ -10,9 +10,13 @@ use tokio::time::sleep;
 
 use crate::inner::{Inner, Matter, lock};
 use crate::message::{self, Alive, kind};
+use crate::options::PeerEvent;
 
 /// The pause after a heartbeat that reached no leader.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// The period of looks at who is left to decide, while the node waits to be let go.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The period of heartbeats while the node waits to be let go.
 const STOPPING: Duration = Duration::from_millis(20);
@@ -146,6 +150,14 @@ impl Inner {
         }
     }
 
+    /// Whether enough voters may be there to decide something: where nobody listens, nobody is.
+    fn can_decide(&self) -> bool {
+        let voters = self.view().voters;
+        let peers = lock(&self.peers);
+        let gone = voters.iter().filter(|(node, _)| peers.get(node) == Some(&PeerEvent::Refused)).count();
+        voters.is_empty() || 2 * (voters.len() - gone) > voters.len()
+    }
+
     /// Moves this node's leaderships away, and waits until that is done and everybody knows.
     pub(crate) async fn begin_shutdown(self: &Arc<Self>) {
         let image = self.image();
@@ -156,15 +168,29 @@ impl Inner {
         let mut may = self.duties.may_shut_down.subscribe();
         self.duties.wants_shutdown.store(true, Ordering::Release);
         self.turn();
-        // What it gives back holds a lock, which whoever says so needs.
-        let moved =
-            tokio::time::timeout(self.timing.shutdown, async { may.wait_for(|may| *may).await.is_ok() })
-                .await;
-        if moved.is_err() {
-            tracing::warn!(
+        let moved = async {
+            // What it gives back holds a lock, which whoever says so needs.
+            let _ = may.wait_for(|may| *may).await;
+            true
+        };
+        let undecidable = async {
+            while self.can_decide() {
+                sleep(LOOK).await;
+            }
+            false
+        };
+        let moved = async {
+            tokio::select! { moved = moved => moved, moved = undecidable => moved }
+        };
+        match tokio::time::timeout(self.timing.shutdown, moved).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!("nobody is left who could move this node's leaderships; it stops at once");
+            }
+            Err(_) => tracing::warn!(
                 "the leaderships of this node did not all move within {} ms; it stops all the same",
                 self.timing.shutdown.as_millis()
-            );
+            ),
         }
         if let crate::inner::Store::Raft(raft) = &self.store
             && raft.is_leader()

@@ -115,6 +115,19 @@ async fn leaders_move_before_a_broker_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_does_not_wait_for_voters_that_are_gone_before_it_stops() {
+    let net = Net::new();
+    let [_, two, _] = standalone_with_followers(&net).await;
+    net.kill(1, true).await;
+    let begun = Instant::now();
+    two.begin_shutdown().await;
+    let took = begun.elapsed();
+    // With somebody left to decide it would wait for 5 s.
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    net.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_put_on_every_broker_where_that_is_asked_for() {
     let net = Net::new();
     let how = How { replicate_everything: true, ..How::new(1) };
