@@ -106,7 +106,17 @@ async fn metadata(broker: &TestBroker, version: i16) -> MetadataResponse {
 }
 
 async fn produce(broker: &TestBroker, version: i16, topic: &str, acks: i16) -> ProduceResponse {
-    let mut batch = BatchBuilder::new(BatchOptions::default());
+    produce_as(broker, version, topic, acks, BatchOptions::default()).await
+}
+
+async fn produce_as(
+    broker: &TestBroker,
+    version: i16,
+    topic: &str,
+    acks: i16,
+    options: BatchOptions,
+) -> ProduceResponse {
+    let mut batch = BatchBuilder::new(options);
     for value in 0..3u8 {
         batch.append(1, None, Some(&[value]), &[]).unwrap();
     }
@@ -440,6 +450,29 @@ async fn the_quorum_is_described_and_stays_what_it_is() {
     assert_eq!(remove(2, Uuid::ZERO).await, ErrorCode::VoterNotFound.code());
     assert_eq!(remove(1, Uuid([9; 16])).await, ErrorCode::VoterNotFound.code());
     assert_eq!(remove(1, Uuid([7; 16])).await, ErrorCode::InvalidRequest.code());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_idempotent_producer_sent_before_this_node_led_does_not_seem_out_of_order_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = start(directory.path()).await;
+    create(&broker, "a", &[OTHER, 1]).await;
+    let send = async |base_sequence: i32| {
+        let options =
+            BatchOptions { producer_id: 7, producer_epoch: 0, base_sequence, ..BatchOptions::default() };
+        let answer = produce_as(&broker, 9, "a", -1, options).await;
+        let partition = &answer.responses[0].partition_responses[0];
+        (ErrorCode::from_code(partition.error_code).unwrap(), partition.base_offset)
+    };
+    // Three batches in flight; the leadership comes between the second and the third.
+    assert_eq!(send(0).await.0, ErrorCode::NotLeaderOrFollower);
+    assert_eq!(send(3).await.0, ErrorCode::NotLeaderOrFollower);
+    fence(&broker).await;
+    assert_eq!(send(6).await.0, ErrorCode::NotLeaderOrFollower);
+    for (sequence, offset) in [(0, 0), (3, 3), (6, 6)] {
+        assert_eq!(send(sequence).await, (ErrorCode::None, offset));
+    }
     broker.stop().await;
 }
 

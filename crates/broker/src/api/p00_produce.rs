@@ -66,6 +66,10 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
                     append(call, partition, data.index, data.records.unwrap_or_default(), acks, share, time)
                 }
                 Err(error) => {
+                    // It may lead a moment later, when what the producer sent after this arrives.
+                    if let Some(replica) = found.as_ref().ok().and_then(|topic| topic.hosted(data.index)) {
+                        replica.log.note_refused(&data.records.unwrap_or_default(), error, time.wall_ms);
+                    }
                     share.settle(error);
                     refused(data.index, error, None)
                 }
