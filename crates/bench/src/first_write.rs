@@ -1,13 +1,15 @@
 //! How soon a broker that is starting takes its first write.
 
 use crate::args::FirstWriteArgs;
-use crate::{report, topic};
+use crate::{print, topic};
 use anyhow::{Context, Result, bail};
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use serde::Serialize;
+use std::io::IsTerminal;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,12 +25,12 @@ struct FirstWriteReport {
 /// Waits for the port, then creates the topic and writes one message with acks=all.
 pub fn run(args: &FirstWriteArgs) -> Result<bool> {
     let started = Instant::now();
-    while !accepts(&args.target.bootstrap) {
-        if started.elapsed() > args.patience {
+    while !accepts(&args.target.bootstrap_server) {
+        if started.elapsed() > args.patience.0 {
             bail!(
                 "{} takes no connection within {} s (--patience)",
-                args.target.bootstrap,
-                args.patience.as_secs()
+                args.target.bootstrap_server,
+                args.patience.0.as_secs()
             );
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -38,14 +40,14 @@ pub fn run(args: &FirstWriteArgs) -> Result<bool> {
     loop {
         match attempt(args) {
             Ok(()) => break,
-            Err(error) if started.elapsed() > args.patience => return Err(error),
+            Err(error) if started.elapsed() > args.patience.0 => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
     let found =
         FirstWriteReport { kind: "first write", port_open_epoch_ms, acknowledged_epoch_ms: epoch_ms() };
-    if args.target.json {
-        report::print_json(&found)?;
+    if args.json || !std::io::stdout().is_terminal() {
+        print::json(&found)?;
     } else {
         println!(
             "acknowledged {:.1} ms after the port opened",
@@ -67,6 +69,7 @@ struct Answer(Mutex<Option<Result<(), KafkaError>>>);
 
 impl ClientContext for Answer {
     fn error(&self, _error: KafkaError, _reason: &str) {}
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _message: &str) {}
 }
 
 impl ProducerContext for Answer {

@@ -4,17 +4,45 @@
 //! broker: what it measures, any client can have.
 
 mod args;
+mod compare;
+mod compare_runs;
 mod consume;
 mod fill;
 mod first_write;
 mod histogram;
-mod payload;
+mod hlog;
+mod interrupt;
+mod ledger;
+mod machine;
+mod maker;
+mod message;
+mod metrics;
+mod print;
 mod procfs;
 mod produce;
+mod producers;
 mod progress;
-mod report;
+mod random;
+mod readers;
+mod report_page;
+mod report_page_charts;
+mod report_page_data;
+mod report_page_text;
 mod result;
+mod saturate;
+mod scenario;
+mod server;
+mod session;
+mod suite;
+mod suite_plan;
+mod tally;
+mod together;
 mod topic;
+mod transactions;
+mod units;
+mod verdict;
+mod verify;
+mod window;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -25,7 +53,13 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::E2e(args) => together::e2e(args),
+        Command::Mixed(args) => together::mixed(args),
+        Command::Saturate(args) => saturate::run(args),
         Command::Fill(args) => fill::run(args),
+        Command::Suite(args) => suite::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Report(args) => report_page::run(args),
         Command::FirstWrite(args) => first_write::run(args),
     };
     match outcome {

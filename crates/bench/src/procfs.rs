@@ -1,81 +1,123 @@
-//! What the kernel says about server processes on this machine: CPU time and memory.
+//! What the kernel says about processes on this machine: CPU time, memory, disk writes, context switches.
 
+use crate::result::ProcessUse;
 use anyhow::{Context, Result, anyhow};
-use serde::Serialize;
+use std::collections::HashMap;
 use std::fs;
+use std::time::Instant;
 
-/// CPU time and memory of one process over a measurement.
-#[derive(Serialize, Clone)]
-pub struct ProcessUse {
-    pub pid: u32,
-    /// User and system time spent during the measurement, in seconds.
-    pub cpu_seconds: f64,
-    /// Highest resident memory during the measurement, in KiB.
-    pub peak_rss_kib: u64,
-    /// Resident memory at the end, in KiB.
-    pub rss_kib: u64,
-}
+/// Linux reports process times in hundredths of a second on every architecture that Rust serves.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Watches processes between [`Watch::start`] and [`Watch::finish`].
 pub struct Watch {
-    started: Vec<(u32, u64)>,
+    started: Instant,
+    processes: Vec<(u32, Sample)>,
+    /// CPU ticks of each thread, where they are wanted.
+    threads: Option<HashMap<String, u64>>,
+}
+
+struct Sample {
+    ticks: u64,
+    written: Option<u64>,
+    voluntary: u64,
+    involuntary: u64,
 }
 
 impl Watch {
+    /// Notes what the processes have used so far.
     pub fn start(pids: &[u32]) -> Result<Self> {
-        let mut started = Vec::with_capacity(pids.len());
+        let mut processes = Vec::with_capacity(pids.len());
         for &pid in pids {
             // Forgets the peak so far; where the kernel refuses, the peak is that of the process's whole life.
             let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
-            started.push((pid, cpu_ticks(pid)?));
+            processes.push((pid, sample(pid)?));
         }
-        Ok(Self { started })
+        Ok(Self { started: Instant::now(), processes, threads: None })
     }
 
-    pub fn finish(self) -> Result<Vec<ProcessUse>> {
-        self.started
-            .into_iter()
-            .map(|(pid, ticks_before)| {
+    /// Watches this process with its threads.
+    pub fn start_own() -> Result<Self> {
+        Ok(Self { threads: Some(thread_ticks()), ..Self::start(&[std::process::id()])? })
+    }
+
+    /// What they used since then.
+    pub fn finish(&self) -> Result<Vec<ProcessUse>> {
+        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
+        let busiest_thread = self.threads.as_ref().map(|before| {
+            let used = thread_ticks().into_iter().map(|(thread, ticks)| {
+                ticks.saturating_sub(before.get(&thread).copied().unwrap_or(0))
+            });
+            used.max().unwrap_or(0) as f64 / TICKS_PER_SECOND / seconds
+        });
+        self.processes
+            .iter()
+            .map(|(pid, before)| {
+                let now = sample(*pid)?;
+                let cpu_seconds = now.ticks.saturating_sub(before.ticks) as f64 / TICKS_PER_SECOND;
                 Ok(ProcessUse {
-                    pid,
-                    cpu_seconds: ticks_to_seconds(cpu_ticks(pid)?.saturating_sub(ticks_before)),
-                    peak_rss_kib: status_kib(pid, "VmHWM:")?,
-                    rss_kib: status_kib(pid, "VmRSS:")?,
+                    pid: *pid,
+                    cpu_seconds,
+                    cores_busy: cpu_seconds / seconds,
+                    busiest_thread,
+                    peak_rss_kib: status_number(*pid, "VmHWM:")?,
+                    rss_kib: status_number(*pid, "VmRSS:")?,
+                    disk_written_bytes: now.written.zip(before.written).map(|(now, before)| now.saturating_sub(before)),
+                    voluntary_switches: now.voluntary.saturating_sub(before.voluntary),
+                    involuntary_switches: now.involuntary.saturating_sub(before.involuntary),
                 })
             })
             .collect()
     }
 }
 
-/// User and system time of a process since it started, in clock ticks.
-fn cpu_ticks(pid: u32) -> Result<u64> {
+fn sample(pid: u32) -> Result<Sample> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path)
-        .with_context(|| format!("reading {path} (is --pid {pid} a process of this machine?)"))?;
-    // The command name may hold spaces and brackets; the numbers follow its last bracket.
-    let numbers = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    let mut fields = numbers.split_ascii_whitespace().skip(11);
-    let mut tick = || fields.next().and_then(|field| field.parse::<u64>().ok());
-    match (tick(), tick()) {
-        (Some(user), Some(system)) => Ok(user + system),
-        _ => Err(anyhow!("{path} is not in the form this tool knows: {stat:?}")),
+        .with_context(|| format!("reading {path} (is {pid} of --server-pids a process of this machine?)"))?;
+    let ticks = cpu_ticks(&stat).ok_or_else(|| anyhow!("{path} is not in the form this tool knows: {stat:?}"))?;
+    // Readable only for processes of the same user.
+    let written = fs::read_to_string(format!("/proc/{pid}/io"))
+        .ok()
+        .and_then(|io| io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()));
+    let (mut voluntary, mut involuntary) = (0, 0);
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        // A thread that ends meanwhile takes its counts with it; what is left is a lower bound.
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        voluntary += number_after(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+        involuntary += number_after(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
     }
+    Ok(Sample { ticks, written, voluntary, involuntary })
 }
 
-/// Linux reports process times in hundredths of a second on every architecture that Rust serves.
-fn ticks_to_seconds(ticks: u64) -> f64 {
-    ticks as f64 / 100.0
+/// User and system time since the start, in clock ticks, from a `stat` file.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    // The command name may hold spaces and brackets; the numbers follow its last bracket.
+    let numbers = stat.rsplit_once(')')?.1;
+    let mut fields = numbers.split_ascii_whitespace().skip(11);
+    let mut tick = || fields.next()?.parse::<u64>().ok();
+    Some(tick()? + tick()?)
 }
 
-fn status_kib(pid: u32, field: &str) -> Result<u64> {
+fn thread_ticks() -> HashMap<String, u64> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            Some((task.file_name().to_string_lossy().into_owned(), cpu_ticks(&stat)?))
+        })
+        .collect()
+}
+
+fn status_number(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .and_then(|rest| rest.split_ascii_whitespace().next())
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| anyhow!("{path} has no {field}"))
+    number_after(&status, field).ok_or_else(|| anyhow!("{path} has no {field}"))
+}
+
+fn number_after(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -83,21 +125,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_process_shows_its_cpu_time_and_memory() {
-        let pid = std::process::id();
-        let watch = Watch::start(&[pid]).unwrap();
+    fn a_busy_process_shows_its_cpu_time_memory_and_busiest_thread() {
+        let watch = Watch::start_own().unwrap();
         let mut sum = 0u64;
-        while cpu_ticks(pid).unwrap() < watch.started[0].1 + 3 {
-            sum = (0..100_000u64).fold(sum, |a, b| std::hint::black_box(a ^ b));
+        while watch.finish().unwrap()[0].cpu_seconds < 0.05 {
+            sum = (0..1_000_000u64).fold(sum, |a, b| std::hint::black_box(a ^ b));
         }
-        let used = watch.finish().unwrap();
-        assert!(used[0].cpu_seconds >= 0.03);
-        assert!(used[0].peak_rss_kib > 100);
+        let used = &watch.finish().unwrap()[0];
+        assert!(used.peak_rss_kib > 100);
+        assert!(used.busiest_thread.unwrap() > 0.0 && used.cores_busy > 0.0);
     }
 
     #[test]
     fn a_process_that_is_not_there_is_named() {
         let error = Watch::start(&[u32::MAX]).err().unwrap();
         assert!(format!("{error:#}").contains("4294967295"), "{error:#}");
+    }
+
+    #[test]
+    fn names_with_brackets_do_not_confuse() {
+        let stat = "7 (a) b) S 1 1 1 0 -1 0 0 0 0 0 30 12 0 0 20 0 1 0";
+        assert_eq!(cpu_ticks(stat), Some(42));
+        assert_eq!(cpu_ticks("nonsense"), None);
     }
 }
