@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chronik_base::{Clock, Uuid};
 
@@ -22,6 +22,11 @@ use crate::partition::epochs::Epochs;
 use crate::partition::{PartitionLog, State, Stored};
 use crate::space::Space;
 use crate::sync::Lock;
+
+/// Threads that flush segments at a start.
+const FLUSHERS: usize = 8;
+/// What takes longer is told.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 
 type Partitions = HashMap<PartitionKey, Arc<PartitionLog>>;
 
@@ -191,10 +196,7 @@ fn settle(core: &Arc<Core>, files: &[u64]) -> Result<(), LogError> {
     let dir = core.journal_dir();
     core.disk.sync_dir(&dir).map_err(LogError::io("flush", dir))?;
     let dirty: Vec<Arc<PartitionLog>> = core.dirty.hold().clone();
-    for partition in &dirty {
-        partition.sync_direct()?;
-        partition.reindex()?;
-    }
+    settle_all(&dirty)?;
     let progress: Vec<Progress> = dirty
         .into_iter()
         .map(|p| {
@@ -205,6 +207,33 @@ fn settle(core: &Arc<Core>, files: &[u64]) -> Result<(), LogError> {
     core.tails.hold().push_back(TailGroup { progress });
     let bytes = files.iter().filter_map(|f| core.disk.file_len(&core.journal_path(*f)).ok()).sum();
     core.replay_since_checkpoint.store(bytes, Relaxed);
+    Ok(())
+}
+
+/// Flushes what only the segments hold. The file system takes flushes that come together for one.
+fn settle_all(partitions: &[Arc<PartitionLog>]) -> Result<(), LogError> {
+    let one = |partition: &Arc<PartitionLog>| {
+        partition.flush_unsettled()?;
+        partition.reindex()
+    };
+    let share = partitions.len().div_ceil(FLUSHERS).max(8);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> =
+            partitions.chunks(share).map(|some| scope.spawn(move || some.iter().try_for_each(one))).collect();
+        helpers.into_iter().try_for_each(|helper| {
+            helper
+                .join()
+                .unwrap_or_else(|_| Err(LogError::Refused("a helper of the recovery ended early".to_owned())))
+        })
+    })?;
+    if began.elapsed() > TELL_AFTER {
+        tracing::info!(
+            "recovery: {} partitions flushed in {} ms",
+            partitions.len(),
+            began.elapsed().as_millis()
+        );
+    }
     Ok(())
 }
 

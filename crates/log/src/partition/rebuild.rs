@@ -40,7 +40,7 @@ impl PartitionLog {
         let path = self.segment_path(segment);
         if self.core.disk.file_len(&path).is_ok_and(|length| length > position) {
             self.cut_segment(segment, position).map_err(LogError::io("cut", path))?;
-            self.lock().note_dirty_segment(segment);
+            self.lock().note_unsettled(segment);
         }
         self.remove_stale(segment, i64::MAX).map_err(LogError::io("remove old segments in", self.dir()))
     }
@@ -152,7 +152,7 @@ impl PartitionLog {
         state.spilled = 0;
         state.sealed = sealed;
         state.listed = true;
-        state.note_dirty_segment(last);
+        state.note_unsettled(last);
         self.mark_dirty(&mut state);
         self.log_start.fetch_max(first, Ordering::AcqRel);
         for offset in [&self.log_end, &self.written, &self.flushed] {
@@ -166,9 +166,9 @@ impl PartitionLog {
         index::write(&*self.index_file(base, OpenMode::Create)?, entries)
     }
 
-    /// Flushes the segments that were written to before this start.
-    pub(crate) fn sync_direct(&self) -> Result<(), LogError> {
-        let segments = self.lock().dirty_segments.clone();
+    /// Flushes the segments that were written to before this start, as far as the journal does not hold what they do.
+    pub(crate) fn flush_unsettled(&self) -> Result<(), LogError> {
+        let segments = std::mem::take(&mut self.lock().unsettled);
         for segment in segments {
             let path = self.segment_path(segment);
             // What retention removed since is not missed.

@@ -45,7 +45,7 @@ impl PartitionLog {
         let mut state = self.lock();
         let place = state.replay_place(header, roll);
         if bytes.is_empty() {
-            state.note_dirty_segment(place.segment);
+            state.note_unsettled(place.segment);
         }
         let batch = TailBatch {
             base_offset: header.base_offset,
@@ -106,7 +106,7 @@ impl PartitionLog {
             if file.len()? < end { file.set_len(end) } else { Ok(()) }
         };
         fill().map_err(LogError::io("write", self.segment_path(segment)))?;
-        self.lock().note_dirty_segment(segment);
+        self.lock().note_unsettled(segment);
         Ok(())
     }
 

@@ -109,6 +109,8 @@ pub(crate) struct State {
     pub(crate) dirty: bool,
     /// Segments written to since the last checkpoint.
     pub(crate) dirty_segments: Vec<i64>,
+    /// Segments with something that no journal holds and that may not be on the disk yet: a start flushes them.
+    pub(crate) unsettled: Vec<i64>,
     /// Segments whose file is new, so that its name is to be flushed, too.
     pub(crate) new_segments: Vec<i64>,
     /// The segments before this one are whole by the last checkpoint: no start writes to them any more.
@@ -148,6 +150,7 @@ impl State {
             listed: true,
             dirty: false,
             dirty_segments: Vec::new(),
+            unsettled: Vec::new(),
             new_segments: Vec::new(),
             settled_segment: i64::MIN,
             storing_segment: i64::MIN,
@@ -195,6 +198,14 @@ impl State {
     pub(crate) fn note_dirty_segment(&mut self, segment: i64) {
         if !self.dirty_segments.contains(&segment) {
             self.dirty_segments.push(segment);
+        }
+    }
+
+    /// Notes that a segment's file was written to, and that nothing but the file has what was written.
+    pub(crate) fn note_unsettled(&mut self, segment: i64) {
+        self.note_dirty_segment(segment);
+        if !self.unsettled.contains(&segment) {
+            self.unsettled.push(segment);
         }
     }
 }
