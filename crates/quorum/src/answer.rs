@@ -192,8 +192,9 @@ impl Inner {
     }
 
     fn promise(&self, image: &chronik_meta::Image, request: &JoinRequest) -> Result<NodeId, String> {
+        let voters = self.view().voters;
         let mut promised = lock(&self.promised);
-        let node_id = join::assign_id(image, &promised, request)?;
+        let node_id = join::assign_id(image, &promised, &voters, request)?;
         if let Some(other) = image.broker(node_id)
             && other.directory != request.directory
             && (!other.fenced || node_id == self.me())

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chronik_base::{NodeId, Uuid};
 use chronik_meta::{Endpoint, Image};
 
+use crate::inner::address_of;
 use crate::message::{self, Caller};
 use crate::wire::{Reader, WireError, Writer};
 
@@ -214,14 +215,34 @@ pub fn decide_invitation(
     ))
 }
 
-/// The id of a node that asks to join: the one that its directory has, else the one that it wants, else the next free one. `promised` are
-/// those that were given out and are not in the image yet.
+/// The broker that was at the address of a node that asks to join: only one process can be there, so that one came back with another disk.
+///
+/// # Errors
+/// It is not known to be gone yet.
+fn predecessor(
+    image: &Image,
+    voters: &[(NodeId, String)],
+    request: &JoinRequest,
+) -> Result<Option<NodeId>, String> {
+    let address = address_of(&request.endpoints);
+    let before = image.brokers().find(|broker| address_of(&broker.endpoints) == address);
+    match before.filter(|broker| !address.is_empty() && voters.iter().all(|(id, _)| *id != broker.id)) {
+        Some(broker) if !broker.fenced => {
+            Err(format!("node {} at {address} is still taken for alive: ask again in a moment", broker.id))
+        }
+        before => Ok(before.map(|broker| broker.id)),
+    }
+}
+
+/// The id of a node that asks to join: the one that its directory has, else the one that it wants, else that of the broker whose place it takes,
+/// else the next free one. `promised` are those that were given out and are not in the image yet; a voter's place is not taken without its id.
 ///
 /// # Errors
 /// The reason why not, for the node's operator.
 pub(crate) fn assign_id(
     image: &Image,
     promised: &BTreeMap<Uuid, NodeId>,
+    voters: &[(NodeId, String)],
     request: &JoinRequest,
 ) -> Result<NodeId, String> {
     if !request.cluster_id.is_zero() && request.cluster_id != image.cluster_id() {
@@ -247,6 +268,10 @@ pub(crate) fn assign_id(
         Some(id) if !is_promised(id) => Ok(id),
         Some(id) => Err(format!("node id {id} was just given to another node: use another --node-id")),
         None => {
+            let before = predecessor(image, voters, request)?.filter(|id| !is_promised(*id));
+            if let Some(id) = before {
+                return Ok(id);
+            }
             let highest = image.brokers().map(|broker| broker.id).chain(promised.values().copied()).max();
             highest
                 .map_or(Some(1), |id| id.checked_add(1))

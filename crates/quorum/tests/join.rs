@@ -3,7 +3,8 @@
 
 mod common;
 
-use chronik_base::Uuid;
+use chronik_base::{NodeId, Uuid};
+use chronik_meta::Endpoint;
 use chronik_quorum::{Invitation, InviteAnswer, JoinRequest, Joined, Mode, Restart, kind};
 use common::*;
 
@@ -53,6 +54,29 @@ async fn ids_are_given_once_for_each_directory() {
     assert!(problem.contains("in use by a live broker"), "{problem}");
     let problem = one.join(JoinRequest { cluster_id: uuid(5), ..request(90) }).await.unwrap_err();
     assert!(problem.contains("empty --data-dir"), "{problem}");
+    net.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_with_an_empty_disk_takes_its_own_place_again() {
+    let net = Net::new();
+    let one = net.start(1, Mode::Single).await;
+    let at = |address: NodeId, directory: u8| {
+        let host = format!("10.0.0.{address}");
+        let endpoints = vec![Endpoint { listener: "INTERNAL".to_owned(), host, port: 9092 }];
+        JoinRequest { endpoints, ..request(directory) }
+    };
+    let two = net.start(2, observer(&[1])).await;
+    all_ready(&[&two]).await;
+    let problem = one.join(at(2, 50)).await.unwrap_err();
+    assert!(problem.contains("still taken for alive"), "{problem}");
+    net.kill(2, true).await;
+    until("it is fenced", || one.image().broker(2).unwrap().fenced).await;
+    assert_eq!(one.join(at(3, 60)).await.unwrap().node_id, 3, "another address is another node");
+    assert_eq!(one.join(at(2, 50)).await.unwrap().node_id, 2);
+    assert_eq!(one.image().broker(2).unwrap().directory, uuid(50));
+    // The voter's place is taken by nobody who doesn't say that it is the voter.
+    assert_eq!(one.join(at(1, 70)).await.unwrap().node_id, 4);
     net.close().await;
 }
 
