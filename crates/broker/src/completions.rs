@@ -108,11 +108,12 @@ impl LogListener for Completions {
     /// The log has written its own line about it.
     fn on_state(&self, state: &StorageState) {
         *self.state.hold() = Some(state.clone());
-        // A disk that is full takes writes again one day. One that failed does not while this process lives: others have to lead.
-        if matches!(state, StorageState::Poisoned(_))
-            && let Some(broker) = self.broker.get().and_then(Weak::upgrade)
-        {
-            broker.replication.hand_over(&broker);
+        let Some(broker) = self.broker.get().and_then(Weak::upgrade) else { return };
+        match state {
+            // Nothing is written any more while this process lives: others have to lead.
+            StorageState::Poisoned(_) => broker.replication.hand_over(&broker),
+            StorageState::Full => broker.replication.yield_while_full(&broker),
+            StorageState::Writable => {}
         }
     }
 }

@@ -50,7 +50,8 @@ impl Image {
             }
             Command::UnfenceBroker { id, epoch }
             | Command::FenceBroker { id, epoch }
-            | Command::BeginShutdown { id, epoch } => self.check_broker_epoch(*id, *epoch),
+            | Command::BeginShutdown { id, epoch }
+            | Command::YieldLeaderships { id, epoch } => self.check_broker_epoch(*id, *epoch),
             Command::AlterPartition(proposal) => self.check_alter(proposal),
             Command::ElectLeader { topic, partition, unclean } => {
                 self.check_election(topic, *partition, *unclean)
@@ -155,6 +156,7 @@ impl Image {
             Command::UnfenceBroker { id, .. } => self.unfence(*id),
             Command::FenceBroker { id, .. } => self.fence(*id),
             Command::BeginShutdown { id, .. } => self.begin_shutdown(*id),
+            Command::YieldLeaderships { id, .. } => self.yield_leaderships(*id),
             Command::AlterPartition(proposal) => self.alter(proposal),
             Command::ElectLeader { topic, partition, unclean } => self.elect(topic, *partition, *unclean),
             Command::Reassign { topic, partition, target } => {

@@ -132,6 +132,14 @@ impl Image {
         );
     }
 
+    pub(crate) fn yield_leaderships(&mut self, id: NodeId) {
+        self.change_partitions(
+            |_| true,
+            |partition| partition.leader == id,
+            |rules, partition, tally| rules.yield_leadership(partition, id, tally),
+        );
+    }
+
     pub(crate) fn unregister(&mut self, id: NodeId) {
         self.brokers.remove(&id);
         self.broker_configs.remove(&id);

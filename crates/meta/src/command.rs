@@ -59,6 +59,14 @@ pub enum Command {
         /// Its epoch: refused if it has registered again since.
         epoch: i64,
     },
+    /// A broker can't write for now (its disk is full): its leaderships move to in-sync replicas where there are others, and it leaves in-sync
+    /// sets of these that keep `min.insync.replicas` without it. It stays what it is otherwise, and comes back as any follower does.
+    YieldLeaderships {
+        /// Its identifier.
+        id: NodeId,
+        /// Its epoch: refused if it has registered again since.
+        epoch: i64,
+    },
     /// Forgets a broker that holds no partition.
     UnregisterBroker {
         /// Its identifier.

@@ -22,6 +22,7 @@ const BEGIN_SHUTDOWN: u8 = 13;
 const ALTER_PARTITION: u8 = 14;
 const ELECT_LEADER: u8 = 15;
 const REASSIGN: u8 = 16;
+const YIELD_LEADERSHIPS: u8 = 17;
 
 /// The name of a kind, and its newest version.
 fn known(kind: u8) -> Option<(&'static str, u8)> {
@@ -42,6 +43,7 @@ fn known(kind: u8) -> Option<(&'static str, u8)> {
         ALTER_PARTITION => ("AlterPartition", 0),
         ELECT_LEADER => ("ElectLeader", 0),
         REASSIGN => ("Reassign", 0),
+        YIELD_LEADERSHIPS => ("YieldLeaderships", 0),
         _ => return None,
     })
 }
@@ -63,7 +65,8 @@ impl Command {
             }
             Command::UnfenceBroker { id, epoch }
             | Command::FenceBroker { id, epoch }
-            | Command::BeginShutdown { id, epoch } => {
+            | Command::BeginShutdown { id, epoch }
+            | Command::YieldLeaderships { id, epoch } => {
                 out.signed(i64::from(*id));
                 out.signed(*epoch);
             }
@@ -126,11 +129,12 @@ impl Command {
                 incarnation: input.uuid("an incarnation")?,
                 directory: if version == 0 { Uuid::ZERO } else { input.uuid("a directory's id")? },
             },
-            UNFENCE_BROKER | FENCE_BROKER | BEGIN_SHUTDOWN => {
+            UNFENCE_BROKER | FENCE_BROKER | BEGIN_SHUTDOWN | YIELD_LEADERSHIPS => {
                 let (id, epoch) = (input.number("a broker id")?, input.signed("a broker epoch")?);
                 match kind {
                     UNFENCE_BROKER => Command::UnfenceBroker { id, epoch },
                     FENCE_BROKER => Command::FenceBroker { id, epoch },
+                    YIELD_LEADERSHIPS => Command::YieldLeaderships { id, epoch },
                     _ => Command::BeginShutdown { id, epoch },
                 }
             }
@@ -194,6 +198,7 @@ impl Command {
             Command::UnfenceBroker { .. } => UNFENCE_BROKER,
             Command::FenceBroker { .. } => FENCE_BROKER,
             Command::BeginShutdown { .. } => BEGIN_SHUTDOWN,
+            Command::YieldLeaderships { .. } => YIELD_LEADERSHIPS,
             Command::AlterPartition(_) => ALTER_PARTITION,
             Command::ElectLeader { .. } => ELECT_LEADER,
             Command::Reassign { .. } => REASSIGN,

@@ -141,6 +141,16 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// `broker` leads and can't write: another in-sync replica takes over, if there is one.
+    pub(crate) fn yield_leadership(&self, partition: &mut Partition, broker: NodeId, tally: &mut Tally) {
+        let others: Vec<NodeId> = partition.isr.iter().copied().filter(|id| *id != broker).collect();
+        let Some(leader) = self.first_of(partition, &others) else { return };
+        if partition.isr.len() > partition.needed_in_sync(self.min_in_sync) {
+            self.set_isr(partition, |id| others.contains(&id));
+        }
+        lead(partition, leader, tally);
+    }
+
     /// The topic's settings changed: eligible leaders go where fewer replicas suffice now, and a leader may come where one may be chosen
     /// that is not in sync.
     pub(crate) fn reconsider(&self, partition: &mut Partition, tally: &mut Tally) {

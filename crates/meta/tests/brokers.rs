@@ -117,6 +117,7 @@ fn what_a_former_registration_says_is_refused() {
         Command::UnfenceBroker { id: 1, epoch: old },
         Command::FenceBroker { id: 1, epoch: old },
         Command::BeginShutdown { id: 1, epoch: old },
+        Command::YieldLeaderships { id: 1, epoch: old },
     ] {
         let error = cluster.run(command).unwrap_err();
         assert_eq!(error, MetaError::StaleBrokerEpoch { broker: 1, epoch: old, current: Some(new) });
@@ -142,6 +143,29 @@ fn leaderships_of_the_dead_go_on_in_the_order_of_the_replicas() {
     cluster.unfence(3);
     assert_eq!(cluster.state(), (3, 4, vec![3], vec![]));
     assert_eq!((cluster.image.tally().elections, cluster.image.tally().unclean), (3, 0));
+}
+
+#[test]
+fn who_can_not_write_gives_its_leaderships_to_those_in_sync_and_stays_a_replica() {
+    let mut cluster = Cluster::with_topic(3, &[1, 2, 3], &[]);
+    let yields = |cluster: &mut Cluster, id| {
+        let epoch = cluster.epoch(id);
+        let command = Command::YieldLeaderships { id, epoch };
+        assert_eq!(command.encode()[..2], [17, 0]);
+        assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        cluster.run(command).unwrap();
+    };
+    yields(&mut cluster, 3);
+    assert_eq!(cluster.state(), (1, 0, vec![1, 2, 3], vec![]), "it leads nothing");
+    yields(&mut cluster, 1);
+    assert_eq!(cluster.state(), (2, 1, vec![2, 3], vec![]));
+    yields(&mut cluster, 2);
+    assert_eq!(cluster.state(), (3, 2, vec![3], vec![]));
+    yields(&mut cluster, 3);
+    assert_eq!(cluster.state(), (3, 2, vec![3], vec![]), "nobody else has everything");
+    cluster.alter(&[3, 1]);
+    yields(&mut cluster, 3);
+    assert_eq!(cluster.state().0, 1, "it may lead again once it is in sync again");
 }
 
 #[test]

@@ -337,11 +337,12 @@ impl<T> Leader<T> {
         }
     }
 
-    /// The follower says that its disk takes nothing of its stream: nothing that it lacks will come by waiting, so it leaves the ISR at once
-    /// (with the next proposal), and comes back when it subscribes again and has caught up.
+    /// The follower says that its disk takes nothing of its stream, or that it will not subscribe (then `stream` is a name that it has not used):
+    /// nothing that it lacks will come by waiting, so it leaves the ISR at once (with the next proposal), and comes back when it subscribes
+    /// again and has caught up.
     pub fn on_follower_unable(&mut self, follower: NodeId, stream: StreamId, now_ms: u64) {
         if let Ok(member) = self.member(follower)
-            && member.stream == Some(stream)
+            && member.stream.is_none_or(|current| stream >= current)
         {
             member.on_unable(now_ms);
         }

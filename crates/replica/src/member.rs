@@ -186,7 +186,7 @@ impl Member {
 
     /// Its disk takes no writes. It subscribes again when that has passed.
     pub(crate) fn on_unable(&mut self, now_ms: u64) {
-        if self.link == Link::Up {
+        if !matches!(self.link, Link::Refused | Link::Unable) {
             self.link = Link::Unable;
             self.link_since_ms = now_ms;
         }

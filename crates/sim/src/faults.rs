@@ -84,6 +84,9 @@ impl World {
             }
             Fault::FullDisk { node, ms } => {
                 self.node_mut(*node).disk_full = true;
+                if let Some(epoch) = self.node(*node).broker_epoch.filter(|_| !self.node(*node).paused) {
+                    self.ask(*node, Asked::Other, vec![Command::YieldLeaderships { id: *node, epoch }]);
+                }
                 ends(self, *ms);
             }
             Fault::ClockJump { node, by_ms } => self.node_mut(*node).clock_jump_ms += by_ms,

@@ -32,8 +32,13 @@ pub(crate) struct Following {
     streams: AtomicU64,
     /// Acknowledgements that wait for the end of the burst that they come from, by leader.
     acks: Mutex<HashMap<NodeId, Vec<PartitionAck>>>,
+    /// When leaders were told last that nothing can be written here.
+    unable_told_ms: AtomicU64,
     log_line: RateLimit,
 }
+
+/// How often that is told, in milliseconds.
+const UNABLE_INTERVAL_MS: u64 = 1_000;
 
 impl Following {
     /// This partition needs a subscription at its leader.
@@ -92,6 +97,7 @@ impl Following {
         };
         // A leader that has this replica in sync again would wait for it.
         if !broker.takes_writes() {
+            self.refuse_to_follow(broker, broker_epoch, &wanted);
             return wanted;
         }
         let mut by_leader: HashMap<NodeId, Vec<(PartitionKey, Subscription)>> = HashMap::new();
@@ -119,6 +125,22 @@ impl Following {
             }
         }
         later
+    }
+
+    /// Tells leaders that this node can't write what it would follow, now and then: each time it is asked, which is often.
+    fn refuse_to_follow(&self, broker: &Broker, broker_epoch: i64, wanted: &[PartitionKey]) {
+        let now_ms = broker.clock.monotonic_ms();
+        if now_ms.saturating_sub(self.unable_told_ms.load(Ordering::Relaxed)) < UNABLE_INTERVAL_MS {
+            return;
+        }
+        self.unable_told_ms.store(now_ms, Ordering::Relaxed);
+        for key in wanted {
+            let leader = broker.hosted(*key).and_then(|partition| partition.would_follow());
+            if let Some(leader) = leader {
+                let number = self.streams.fetch_add(1, Ordering::Relaxed);
+                self.unable(broker, leader, *key, StreamId { broker_epoch, number });
+            }
+        }
     }
 
     /// Tells a leader that its stream can't be written here, so that nobody waits for this replica.
@@ -321,6 +343,16 @@ impl Partition {
         }
         let subscription = follower.subscribe(stream, &Epochs(&self.log), self.log.flushed_offset());
         Some((follower.leader(), subscription))
+    }
+
+    /// The leader that this replica would ask for a subscription.
+    fn would_follow(&self) -> Option<NodeId> {
+        match &self.state.hold().role {
+            Role::Follower(follower) if follower.leader() >= 0 && follower.state() == FollowerState::Idle => {
+                Some(follower.leader())
+            }
+            _ => None,
+        }
     }
 
     /// What was asked of `leader`, or comes from it, is void.

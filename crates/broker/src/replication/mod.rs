@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chronik_base::{BoxFuture, NodeId};
 use chronik_log::PartitionKey;
+use chronik_meta::Command;
 use chronik_peer::{Handler, InboundLink, PeerEvent, PeerInfo};
 
 use crate::Broker;
@@ -35,6 +36,11 @@ use throttle::Throttle;
 const MARKS_INTERVAL: Duration = Duration::from_millis(50);
 /// A subscription that came to nothing is made again after this long.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(100);
+
+/// A disk that is full for so long has others lead.
+const YIELD_AFTER: Duration = Duration::from_millis(500);
+/// How often a node with a full disk looks whether it leads again.
+const YIELD_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the broker keeps of its exchange with other nodes.
 pub(crate) struct Replication {
@@ -80,6 +86,36 @@ impl Replication {
                     "its storage failed: its leaderships go to other nodes; restart it once the disk is well"
                 );
                 broker.leave().await;
+            }
+        });
+    }
+
+    /// Has others lead what this one leads for as long as its disk is full; it takes its part again by itself once there is space.
+    pub(crate) fn yield_while_full(&self, broker: &Arc<Broker>) {
+        let weak = Arc::downgrade(broker);
+        self.runtime.spawn(async move {
+            let mut wait = YIELD_AFTER;
+            loop {
+                tokio::time::sleep(wait).await;
+                wait = YIELD_AGAIN;
+                let Some(broker) = weak.upgrade() else { return };
+                let full = matches!(broker.completions.state(), Some(chronik_log::StorageState::Full));
+                let Some(epoch) = broker.metadata.broker_epoch().filter(|_| full) else { return };
+                let id = broker.node_id;
+                let leads = |topic: &Arc<chronik_meta::Topic>| {
+                    topic
+                        .partitions
+                        .iter()
+                        .any(|(_, partition)| partition.leader == id && partition.isr.len() > 1)
+                };
+                if !broker.metadata.image().topics().any(leads) {
+                    continue;
+                }
+                let yielded = broker.metadata.commit(vec![Command::YieldLeaderships { id, epoch }]).await;
+                match yielded.into_iter().next() {
+                    Some(Err(error)) => tracing::debug!("leaderships are not given up: {error}"),
+                    _ => tracing::warn!("the disk is full: other nodes lead what they are in sync with"),
+                }
             }
         });
     }

@@ -92,8 +92,8 @@ fn a_member_whose_disk_takes_nothing_leaves_at_once_and_comes_back_with_its_next
     subscribe(&mut leader, 2, 0, 0);
     leader.on_written(10, |_| {});
     leader.on_flushed(10, |_| {});
-    leader.on_follower_unable(2, stream(9), 4);
-    assert_eq!(propose(&mut leader, 4), None, "of a stream that is not followed");
+    leader.on_follower_unable(2, stream(0), 4);
+    assert_eq!(propose(&mut leader, 4), None, "of an earlier stream");
     leader.on_follower_unable(2, stream(1), 5);
     assert_eq!(leader.lag(5).next().unwrap().state, MemberState::Unable);
     assert_eq!(leader.next_tick_ms(), Some(5));
@@ -104,6 +104,13 @@ fn a_member_whose_disk_takes_nothing_leaves_at_once_and_comes_back_with_its_next
     assert_eq!(propose(&mut leader, 7), None, "not while it can't write");
     leader.on_follower_subscribed(again, 8, |_| {}).unwrap();
     assert_eq!(nodes(&propose(&mut leader, 8).unwrap()), [1, 2]);
+}
+
+#[test]
+fn a_member_that_says_it_will_not_subscribe_leaves_at_once() {
+    let mut leader = leader(&[1, 2], &[1, 2], 0);
+    leader.on_follower_unable(2, stream(3), 5);
+    assert_eq!(nodes(&propose(&mut leader, 5).unwrap()), [1]);
 }
 
 #[test]
