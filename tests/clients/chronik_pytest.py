@@ -15,9 +15,9 @@ import pytest
 class Chronik:
     """A broker on a free port, with data that goes with it; it ends when this process does."""
 
-    def __init__(self, binary, log=None):
+    def __init__(self, binary, log=None, listen="127.0.0.1:0", flags=()):
         self.process = subprocess.Popen(
-            [binary, "standalone", "--ephemeral", "--listen", "127.0.0.1:0", "--until-stdin-closes"],
+            [binary, "standalone", "--ephemeral", "--listen", listen, "--until-stdin-closes", *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll};
@@ -16,6 +16,7 @@ use chronik_log::{
     CleanerOptions, DataDir, FlushMode, LogManager, LogOptions, RecoverySummary, StorageState,
 };
 use chronik_meta::Image;
+use chronik_metrics::Page;
 use chronik_peer::Peers;
 use chronik_quorum::{Quorum, QuorumError, RaftTiming, Timing};
 use tokio::sync::Notify;
@@ -26,6 +27,7 @@ use crate::fetch_wait::{FetchWait, Moved};
 use crate::gone::Gone;
 use crate::groups::Groups;
 use crate::metadata::{Membership, Metadata, MetadataOptions};
+use crate::metric_families as families;
 use crate::metrics::Metrics;
 use crate::partition::{Acks, AppendTime, Partition};
 use crate::producer_ids::ProducerIds;
@@ -33,6 +35,7 @@ use crate::random;
 use crate::rate_limit::RateLimit;
 use crate::replication::{PeerEar, Replication};
 use crate::sync::{Hold, Share};
+use crate::timing::RequestTiming;
 use crate::topics::Topics;
 use crate::waits::Waits;
 use crate::{ConnectionContext, Outcome, api, cluster_metrics, dispatch};
@@ -70,6 +73,7 @@ pub struct Broker {
     /// The data directory.
     pub(crate) data_path: PathBuf,
     pub(crate) metrics: Metrics,
+    pub(crate) timing: RequestTiming,
     pub(crate) fetch_sessions: SessionCache,
     pub(crate) waits: Waits,
     /// Limits the log lines of fetches that fail: a consumer asks again at once.
@@ -202,6 +206,7 @@ impl Broker {
             cluster_told: AtomicBool::new(false),
             producer_ids: ProducerIds::default(),
             data_path,
+            timing: RequestTiming::new(config.slow_request_ms),
             metrics: Metrics::new(api::TABLE.iter().map(|row| row.key)),
             fetch_sessions: SessionCache::new(
                 config.max_incremental_fetch_session_cache_slots,
@@ -264,19 +269,12 @@ impl Broker {
         if self.log.pressure() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Every metric, as Prometheus text.
-    pub fn render_metrics(&self) -> String {
-        let image = self.metadata.image();
-        let set = |gauge: &prometheus_client::metrics::gauge::Gauge, value: usize| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        set(&self.metrics.topics, image.topic_count());
-        set(&self.metrics.partitions, image.partition_count());
-        set(&self.metrics.fetch_sessions, self.fetch_sessions.len());
-        self.metrics.render(&self.log.stats(), |page| {
-            self.groups.render(self, page);
-            cluster_metrics::render(self, page);
-        })
+    /// Writes every metric of the broker.
+    pub fn write_metrics(&self, page: &mut Page) {
+        self.metrics.write(&self.log.stats(), self.completions.state().as_ref(), page);
+        page.value(&families::FETCH_SESSIONS, self.fetch_sessions.len());
+        self.groups.write_metrics(self, page);
+        cluster_metrics::write(self, page);
     }
 
     /// Why this node doesn't serve, or not everything; `None` when it does.
@@ -294,6 +292,11 @@ impl Broker {
     /// Whether the log takes writes, as far as it has told.
     pub(crate) fn takes_writes(&self) -> bool {
         matches!(self.completions.state(), None | Some(StorageState::Writable))
+    }
+
+    /// The data directory.
+    pub fn data_path(&self) -> &Path {
+        &self.data_path
     }
 
     /// This node's id.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chronik_protocol::{ApiKey, Encode, Str, response_frame};
 
@@ -15,6 +16,8 @@ pub(crate) struct Call<'a> {
     pub(crate) version: i16,
     pub(crate) client_id: Option<Str>,
     pub(crate) answerer: Answerer,
+    /// When its frame was there.
+    pub(crate) began: Instant,
 }
 
 /// What is needed to frame an answer; outlives the call.

@@ -1,224 +1,142 @@
 //! The cluster's part of the metrics page: partitions that are not as they should be, followers and how far they are behind, connections to
 //! other nodes, and the metadata's quorum.
 //!
-//! What is counted by partition is told by the partition's leader, so that the sum over all nodes counts each once. Lines for each follower of each partition
-//! are limited to [`FOLLOWER_LINES_MAX`]; where there are more, those that are furthest behind are shown, and the rest is counted.
+//! What is counted by partition is told by the partition's leader, so that the sum over all nodes counts each once. Lines for each partition, and for each
+//! follower of one, are limited (`metrics.partitions.max`); where there are more followers, those that are furthest behind are shown, and the rest is counted.
 
-use std::fmt::{Display, Write};
+use std::sync::Arc;
 
 use chronik_base::NodeId;
 use chronik_meta::{Image, TopicChange};
+use chronik_metrics::{Family, Page};
 use chronik_peer::PeerState;
 use chronik_status::FollowerLag;
 
 use crate::Broker;
 use crate::cluster_status::followers;
+use crate::metric_families as families;
+use crate::partition::Partition;
 
-/// Followers of partitions on the page at most.
-const FOLLOWER_LINES_MAX: usize = 2_000;
-
-/// Metrics as text, family by family.
-struct Page<'a>(&'a mut String);
-
-impl Page<'_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string can't fail, here and below.
-        let _ = writeln!(self.0, "# HELP {name} {help}.\n# TYPE {name} {kind}");
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        let _ = writeln!(self.0, "{name} {value}");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "counter", help);
-        let _ = writeln!(self.0, "{name}_total {value}");
-    }
-
-    /// One line for each of `lines`; a family without lines is left out. What is counted has `_total` after its name.
-    fn lines(&mut self, name: &str, kind: &str, help: &str, lines: impl IntoIterator<Item = (String, f64)>) {
-        let mut lines = lines.into_iter().peekable();
-        if lines.peek().is_none() {
-            return;
-        }
-        self.family(name, kind, help);
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        for (labels, value) in lines {
-            let _ = writeln!(self.0, "{name}{suffix}{{{labels}}} {value}");
-        }
-    }
-}
-
-/// Appends the figures as Prometheus text.
-pub(crate) fn render(broker: &Broker, page: &mut String) {
+/// Appends the figures to the page.
+pub(crate) fn write(broker: &Broker, page: &mut Page) {
     let image = broker.metadata.image();
-    let mut page = Page(page);
-    render_partitions(broker.node_id, &image, &mut page);
-    render_followers(broker, &image, &mut page);
-    render_peers(broker, &mut page);
-    render_quorum(broker, &mut page);
+    write_partitions(broker.node_id, &image, page);
+    let most = broker.dynamic().config.metrics_partitions_max;
+    let mut topics = broker.topics.all();
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    let led: Vec<&Arc<Partition>> = topics
+        .iter()
+        .flat_map(|topic| topic.partitions())
+        .filter(|partition| partition.is_leader())
+        .collect();
+    write_series(&led, &image, most, page);
+    write_followers(broker, &led, most, page);
+    write_peers(broker, page);
+    write_quorum(broker, page);
 }
 
-fn render_partitions(node: NodeId, image: &Image, page: &mut Page<'_>) {
+fn write_partitions(node: NodeId, image: &Image, page: &mut Page) {
     let (mut offline, mut under_replicated, mut under_min, mut moving) = (0u64, 0u64, 0u64, 0u64);
+    let (mut leads, mut holds) = (0u64, 0u64);
     for topic in image.topics() {
         let min_in_sync = image.min_in_sync(topic);
         for (_, partition) in topic.partitions.iter() {
             offline += u64::from(partition.leader < 0);
+            holds += u64::from(partition.replicas.contains(&node));
             if partition.leader != node {
                 continue;
             }
+            leads += 1;
             let is_missing = |id: &NodeId| !partition.isr.contains(id) && !partition.adding.contains(id);
             under_replicated += u64::from(partition.replicas.iter().any(is_missing));
             under_min += u64::from(partition.isr.len() < partition.needed_in_sync(min_in_sync));
             moving += u64::from(partition.is_reassigned());
         }
     }
-    page.gauge("chronik_offline_partitions", "Partitions of the cluster without a leader", offline);
-    page.gauge(
-        "chronik_under_replicated_partitions",
-        "Partitions led here with fewer replicas in sync than they have",
-        under_replicated,
-    );
-    page.gauge(
-        "chronik_under_min_isr_partitions",
-        "Partitions led here with fewer replicas in sync than min.insync.replicas",
-        under_min,
-    );
-    page.gauge("chronik_reassigning_partitions", "Partitions led here that move to other replicas", moving);
+    page.value(&families::TOPICS, image.topic_count());
+    page.value(&families::PARTITIONS, image.partition_count());
+    page.value(&families::LEADERS, leads);
+    page.value(&families::REPLICAS, holds);
+    page.value(&families::OFFLINE, offline);
+    page.value(&families::UNDER_REPLICATED, under_replicated);
+    page.value(&families::UNDER_MIN_ISR, under_min);
+    page.value(&families::REASSIGNING, moving);
     let fenced = image.brokers().filter(|broker| broker.fenced).count();
     let live = image.brokers().count() - fenced;
-    let brokers = [("live", live), ("fenced", fenced)];
-    let lines = brokers.map(|(state, count)| (format!("state=\"{state}\""), count as f64));
     page.lines(
-        "chronik_brokers",
-        "gauge",
-        "Registered brokers, by whether they are taken to be alive",
-        lines,
+        &families::BROKERS,
+        [("live", live), ("fenced", fenced)].map(|(state, n)| ([state], n as f64)),
     );
     let tally = image.tally();
-    page.counter(
-        "chronik_cluster_leader_elections",
-        "Elections of partition leaders since the cluster exists",
-        tally.elections,
-    );
-    page.counter(
-        "chronik_cluster_unclean_leader_elections",
-        "Elections of leaders that were neither in sync nor eligible: records may have been lost",
-        tally.unclean,
-    );
+    page.value(&families::CLUSTER_ELECTIONS, tally.elections);
+    page.value(&families::UNCLEAN_ELECTIONS, tally.unclean);
 }
 
-/// A follower of a partition that is led here.
-struct Follower {
-    labels: String,
-    lag: FollowerLag,
+/// What is told of each partition that is led here.
+fn write_series(led: &[&Arc<Partition>], image: &Image, most: usize, page: &mut Page) {
+    let shown = || led.iter().take(most).map(|partition| (partition, partition.index.to_string()));
+    let mut each = |family: &Family, value: &dyn Fn(&Partition) -> Option<f64>| {
+        page.lines(
+            family,
+            shown().filter_map(|(partition, index)| {
+                Some(([partition.topic.to_string(), index], value(partition)?))
+            }),
+        );
+    };
+    each(&families::PARTITION_START, &|partition| Some(partition.log.log_start_offset() as f64));
+    each(&families::PARTITION_END, &|partition| Some(partition.log.log_end_offset() as f64));
+    each(&families::PARTITION_MARK, &|partition| Some(partition.high_watermark() as f64));
+    each(&families::PARTITION_SIZE, &|partition| Some(partition.log.size() as f64));
+    each(&families::PARTITION_ISR, &|partition| {
+        let state = image.partition(&partition.topic, partition.index)?;
+        (state.replicas.len() > 1).then_some(state.isr.len() as f64)
+    });
+    page.value(&families::PARTITION_LEFT_OUT, led.len().saturating_sub(most));
 }
 
-fn render_followers(broker: &Broker, image: &Image, page: &mut Page<'_>) {
+fn write_followers(broker: &Broker, led: &[&Arc<Partition>], most: usize, page: &mut Page) {
     let report = broker.lag_report(None, false, 0);
     let of_all = |value: fn(&chronik_status::FollowerTotal) -> f64| {
-        report.followers.iter().map(move |total| (format!("follower=\"{}\"", total.id), value(total)))
+        report.followers.iter().map(move |total| ([total.id.to_string()], value(total)))
     };
-    let partitions = of_all(|total| total.partitions as f64);
-    page.lines("chronik_follower_partitions", "gauge", "Partitions led here that a node follows", partitions);
-    let in_sync = of_all(|total| total.in_sync as f64);
-    page.lines("chronik_follower_in_sync_partitions", "gauge", "Those in which it is in sync", in_sync);
-    let records = of_all(|total| total.lag_records as f64);
-    page.lines(
-        "chronik_follower_all_lag_records",
-        "gauge",
-        "Records that a follower is behind, over all partitions led here",
-        records,
-    );
-    let seconds = of_all(|total| total.lag_ms_max as f64 / 1000.0);
-    page.lines(
-        "chronik_follower_max_lag_seconds",
-        "gauge",
-        "How long a follower has not had all of a partition led here, where that is longest",
-        seconds,
-    );
-    let (shown, left_out, in_sync) = shown(broker, image);
-    page.lines(
-        "chronik_partition_in_sync_replicas",
-        "gauge",
-        "In-sync replicas of a partition led here that has followers",
-        in_sync,
-    );
-    let of_each = |value: fn(&FollowerLag) -> f64| {
-        shown.iter().map(move |follower| (follower.labels.clone(), value(&follower.lag)))
-    };
-    let records = of_each(|lag| lag.lag_records as f64);
-    page.lines("chronik_follower_lag_records", "gauge", "Records that a follower is behind", records);
-    let bytes = of_each(|lag| lag.lag_bytes as f64);
-    page.lines(
-        "chronik_follower_lag_bytes",
-        "gauge",
-        "The same in bytes, estimated by the size of an average record",
-        bytes,
-    );
-    let seconds = of_each(|lag| lag.lag_ms as f64 / 1000.0);
-    page.lines(
-        "chronik_follower_lag_seconds",
-        "gauge",
-        "How long a follower has not had everything that its leader has",
-        seconds,
-    );
-    page.gauge(
-        "chronik_follower_lag_left_out",
-        "Followers of partitions that the page had no room for",
-        left_out,
-    );
-}
-
-/// The followers that the page has room for, how many more there are, and the number of in-sync replicas of the partitions shown.
-fn shown(broker: &Broker, image: &Image) -> (Vec<Follower>, usize, Vec<(String, f64)>) {
+    page.lines(&families::FOLLOWER_PARTITIONS, of_all(|total| total.partitions as f64));
+    page.lines(&families::FOLLOWER_IN_SYNC, of_all(|total| total.in_sync as f64));
+    page.lines(&families::FOLLOWER_ALL_LAG, of_all(|total| total.lag_records as f64));
+    page.lines(&families::FOLLOWER_MAX_LAG, of_all(|total| total.lag_ms_max as f64 / 1000.0));
     let now_ms = broker.clock.monotonic_ms();
-    let mut topics = broker.topics.all();
-    topics.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut all = Vec::new();
-    let mut in_sync = Vec::new();
-    for partition in topics.iter().flat_map(|topic| topic.partitions()) {
-        let followers = followers(partition, now_ms);
-        if followers.is_empty() {
-            continue;
-        }
-        // Names of topics have no character that would have to be escaped.
-        let labels = format!("topic=\"{}\",partition=\"{}\"", partition.topic, partition.index);
-        if in_sync.len() < FOLLOWER_LINES_MAX {
-            let state = image.partition(&partition.topic, partition.index);
-            in_sync.push((labels.clone(), state.map_or(0, |state| state.isr.len()) as f64));
-        }
-        for lag in followers {
-            all.push(Follower { labels: format!("{labels},follower=\"{}\"", lag.id), lag });
-        }
+    let mut all: Vec<(&Partition, FollowerLag)> = Vec::new();
+    for partition in led {
+        all.extend(followers(partition, now_ms).into_iter().map(|lag| (&***partition, lag)));
     }
-    let left_out = all.len().saturating_sub(FOLLOWER_LINES_MAX);
+    let left_out = all.len().saturating_sub(most);
     if left_out > 0 {
-        all.sort_by_key(|follower| std::cmp::Reverse((follower.lag.lag_ms, follower.lag.lag_records)));
-        all.truncate(FOLLOWER_LINES_MAX);
+        all.sort_by_key(|(_, lag)| std::cmp::Reverse((lag.lag_ms, lag.lag_records)));
+        all.truncate(most);
     }
-    (all, left_out, in_sync)
+    let of_each = |value: fn(&FollowerLag) -> f64| {
+        all.iter().map(move |(partition, lag)| {
+            let labels = [partition.topic.to_string(), partition.index.to_string(), lag.id.to_string()];
+            (labels, value(lag))
+        })
+    };
+    page.lines(&families::LAG_RECORDS, of_each(|lag| lag.lag_records as f64));
+    page.lines(&families::LAG_BYTES, of_each(|lag| lag.lag_bytes as f64));
+    page.lines(&families::LAG_SECONDS, of_each(|lag| lag.lag_ms as f64 / 1000.0));
+    page.value(&families::LAG_LEFT_OUT, left_out);
 }
 
-fn render_peers(broker: &Broker, page: &mut Page<'_>) {
+fn write_peers(broker: &Broker, page: &mut Page) {
     let peers = broker.peers.status();
     let connected = peers.iter().map(|peer| {
         let is_up = peer.state == PeerState::Connected;
-        (format!("node=\"{}\"", peer.node), if is_up { 1.0 } else { 0.0 })
+        ([peer.node.to_string()], f64::from(u8::from(is_up)))
     });
-    page.lines(
-        "chronik_peer_connected",
-        "gauge",
-        "Whether the connection that this node makes to another one is up",
-        connected,
-    );
+    page.lines(&families::PEER_CONNECTED, connected);
     let mut received = Vec::new();
     let mut sent = Vec::new();
     for peer in &peers {
         let mut add = |link: &str, bytes_received: u64, bytes_sent: u64| {
-            let labels = format!("node=\"{}\",link=\"{link}\"", peer.node);
+            let labels = [peer.node.to_string(), link.to_owned()];
             received.push((labels.clone(), bytes_received as f64));
             sent.push((labels, bytes_sent as f64));
         };
@@ -228,80 +146,36 @@ fn render_peers(broker: &Broker, page: &mut Page<'_>) {
             add("leading", inbound.received_bytes, inbound.sent_bytes);
         }
     }
-    page.lines(
-        "chronik_replication_received_bytes",
-        "counter",
-        "Bytes received from another node: records that this node follows, acknowledgements of what it leads, metadata",
-        received,
-    );
-    page.lines(
-        "chronik_replication_sent_bytes",
-        "counter",
-        "Bytes sent to another node: records that this node leads, acknowledgements of what it follows, metadata",
-        sent,
-    );
+    page.lines(&families::REPLICATION_RECEIVED, received);
+    page.lines(&families::REPLICATION_SENT, sent);
 }
 
-fn render_quorum(broker: &Broker, page: &mut Page<'_>) {
+fn write_quorum(broker: &Broker, page: &mut Page) {
     let quorum = broker.metadata.quorum();
     let (status, counters) = (quorum.status(), quorum.counters());
     let (last, committed, applied) = match &status.raft {
         Some(raft) => (raft.last_log, raft.committed, raft.applied),
         None => (status.offset, status.offset, status.offset),
     };
-    page.gauge("chronik_metadata_term", "The metadata leader's term", status.term);
-    let leader = status.leader.unwrap_or(-1);
-    page.gauge("chronik_metadata_leader", "The metadata leader's node id, -1 if none is known", leader);
-    let leads = u8::from(status.leader == Some(status.node));
-    page.gauge("chronik_metadata_leads", "1 on the metadata leader", leads);
-    page.gauge("chronik_metadata_last_index", "Entries in this node's metadata log", last);
-    page.gauge("chronik_metadata_commit_index", "Entries that this node knows to be decided", committed);
-    page.gauge("chronik_metadata_applied_index", "Entries that are in this node's metadata", applied);
-    page.gauge(
-        "chronik_metadata_offset",
-        "The number of the last command in this node's metadata",
-        status.offset,
-    );
+    page.value(&families::METADATA_TERM, status.term);
+    page.value(&families::METADATA_LEADER, status.leader.unwrap_or(-1));
+    page.value(&families::METADATA_LEADS, u8::from(status.leader == Some(status.node)));
+    page.value(&families::METADATA_LAST, last);
+    page.value(&families::METADATA_COMMIT, committed);
+    page.value(&families::METADATA_APPLIED, applied);
+    page.value(&families::METADATA_OFFSET, status.offset);
     if let Some(raft) = &status.raft {
-        page.counter(
-            "chronik_metadata_elected",
-            "Times that this node was elected metadata leader",
-            raft.elected,
-        );
+        page.value(&families::METADATA_ELECTED, raft.elected);
     }
     let voters = status.voters.iter().filter_map(|voter| Some((voter.node, voter.lag?)));
-    let lines = voters.map(|(node, lag)| (format!("node=\"{node}\""), lag as f64));
-    page.lines(
-        "chronik_metadata_voter_lag",
-        "gauge",
-        "Entries that a voter lacks; on the metadata leader",
-        lines,
-    );
+    page.lines(&families::VOTER_LAG, voters.map(|(node, lag)| ([node.to_string()], lag as f64)));
     let observers = status.observers.iter();
-    let lines = observers.map(|seen| (format!("node=\"{}\"", seen.node), seen.lag as f64));
-    page.lines(
-        "chronik_metadata_observer_lag",
-        "gauge",
-        "Commands that a node lacks which fetches them here",
-        lines,
-    );
-    page.counter("chronik_metadata_commands", "Metadata changes asked for here", counters.submitted);
-    page.counter("chronik_metadata_forwarded", "Those sent on to the metadata leader", counters.forwarded);
-    page.counter(
-        "chronik_metadata_no_quorum",
-        "Metadata changes refused because nobody can decide",
-        counters.no_quorum,
-    );
-    page.counter(
-        "chronik_metadata_timed_out",
-        "Metadata changes of which nobody said in time what became of them",
-        counters.timed_out,
-    );
-    page.counter(
-        "chronik_metadata_fenced_brokers",
-        "Brokers that this node, as metadata leader, took for dead",
-        counters.fenced,
-    );
+    page.lines(&families::OBSERVER_LAG, observers.map(|seen| ([seen.node.to_string()], seen.lag as f64)));
+    page.value(&families::METADATA_COMMANDS, counters.submitted);
+    page.value(&families::METADATA_FORWARDED, counters.forwarded);
+    page.value(&families::METADATA_NO_QUORUM, counters.no_quorum);
+    page.value(&families::METADATA_TIMED_OUT, counters.timed_out);
+    page.value(&families::METADATA_FENCED, counters.fenced);
 }
 
 impl Broker {
@@ -339,9 +213,9 @@ mod tests {
     fn partitions_are_counted_by_their_leader() {
         let image = image(3, &[3]);
         let text = |node| {
-            let mut text = String::new();
-            render_partitions(node, &image, &mut Page(&mut text));
-            text
+            let mut page = Page::new();
+            write_partitions(node, &image, &mut page);
+            page.finish()
         };
         assert!(text(1).contains("\nchronik_under_replicated_partitions 1\n"), "{}", text(1));
         assert!(text(2).contains("\nchronik_under_replicated_partitions 0\n"));

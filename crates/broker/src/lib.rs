@@ -21,6 +21,7 @@ mod fetch_wait;
 mod gone;
 mod groups;
 mod metadata;
+mod metric_families;
 mod metrics;
 mod outcome;
 mod partition;
@@ -31,7 +32,9 @@ mod random;
 mod rate_limit;
 mod refusal;
 mod replication;
+mod search_reader;
 mod sync;
+mod timing;
 mod topic_settings;
 mod topics;
 mod waits;
@@ -40,10 +43,13 @@ pub use broker::{Broker, BrokerError, BrokerOptions};
 pub use compatibility::render as compatibility;
 pub use connection::{ClientSoftware, ConnectionContext};
 pub use metadata::{INTERNAL_LISTENER, KAFKA_LISTENER, Membership};
+pub use metric_families::METRIC_SECTIONS;
 /// A random identifier that is none of the reserved ones.
 pub fn random_uuid() -> chronik_base::Uuid {
     random::uuid()
 }
 
 pub use outcome::{CloseReason, Outcome, Response};
-pub use replication::PeerEar;
+pub use replication::{BESIDE_BROKER, PeerAnswers, PeerEar};
+pub use search_reader::{CommittedBounds, CommittedError};
+pub use timing::{ProduceTrace, STAGES, TraceSink};

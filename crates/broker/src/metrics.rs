@@ -1,20 +1,31 @@
-//! What the broker counts. Handles are typed: the hot path never looks anything up.
+//! What the broker counts. Handles are typed: the hot path never looks anything up by name.
 
-use std::fmt::Write;
+use std::time::Instant;
 
+use chronik_log::{LogStats, StorageState};
+use chronik_metrics::{Histogram, Page};
 use chronik_protocol::ApiKey;
 use chronik_replica::WaitCause;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
 
-/// The broker's metrics and the registry that holds them.
+use crate::metric_families as families;
+
+/// The causes that acknowledgements are late for, as labels; the last is for what nobody knows.
+const CAUSES: [&str; 8] = [
+    "own_flush",
+    "slow",
+    "disconnected",
+    "refused",
+    "disk_takes_no_writes",
+    "never_subscribed",
+    "too_few_in_sync",
+    "unknown",
+];
+
+/// The broker's metrics.
 pub(crate) struct Metrics {
-    registry: Registry,
-    requests: Vec<Option<Counter>>,
+    /// By API key.
+    requests: Vec<Option<Requests>>,
     /// Record batches that were appended.
     pub(crate) appended_batches: Counter,
     /// Records in them.
@@ -25,9 +36,9 @@ pub(crate) struct Metrics {
     pub(crate) refused_batches: Counter,
     /// Bytes of records that consumers were given.
     pub(crate) fetched_bytes: Counter,
-    /// Waits for an acknowledgement that took too long, by what they waited for.
-    ack_timeouts: Family<Vec<(String, String)>, Counter>,
-    /// Seconds that produce requests with `acks=all` waited for their acknowledgements.
+    /// Waits for an acknowledgement that took too long, in the order of [`CAUSES`].
+    ack_timeouts: [Counter; CAUSES.len()],
+    /// How long produce requests with `acks=all` waited for their acknowledgements.
     pub(crate) ack_wait: Histogram,
     /// Times that in-sync replicas of a partition led here became fewer.
     pub(crate) isr_shrinks: Counter,
@@ -37,166 +48,138 @@ pub(crate) struct Metrics {
     pub(crate) isr_changes: Counter,
     /// Times that this node became a partition's leader.
     pub(crate) leader_elections: Counter,
-    log: LogGauges,
-    pub(crate) partitions: Gauge,
-    pub(crate) topics: Gauge,
-    pub(crate) fetch_sessions: Gauge,
 }
 
-#[derive(Default)]
-struct LogGauges {
-    journal_bytes: Gauge,
-    segment_bytes: Gauge,
-    checkpoint_bytes: Gauge,
-    groups: Gauge,
-    flushes: Gauge,
-    flush_us: Gauge,
-    flush_us_max: Gauge,
-    queued_bytes: Gauge,
-    memory_bytes: Gauge,
-    checkpoints: Gauge,
+/// Requests of one API.
+struct Requests {
+    api: &'static str,
+    received: Counter,
+    slow: Counter,
+    time: Histogram,
 }
 
 impl Metrics {
-    /// Registers everything. `served` are the keys that get a counter of requests.
+    /// Nothing counted yet. `served` are the APIs whose requests are counted.
     pub(crate) fn new(served: impl Iterator<Item = ApiKey>) -> Self {
-        let mut registry = Registry::with_prefix("chronik");
-        let by_api = Family::<Vec<(String, String)>, Counter>::default();
-        registry.register("requests", "Requests received, by API", by_api.clone());
         let mut requests = Vec::new();
         for key in served {
             let at = usize::try_from(key as i16).unwrap_or(0);
             if requests.len() <= at {
-                requests.resize(at + 1, None);
+                requests.resize_with(at + 1, || None);
             }
-            let labels = vec![("api".to_owned(), key.name().to_owned())];
-            requests[at] = Some(by_api.get_or_create(&labels).clone());
+            requests[at] = Some(Requests {
+                api: key.name(),
+                received: Counter::default(),
+                slow: Counter::default(),
+                time: Histogram::default(),
+            });
         }
-        let ack_timeouts = Family::<Vec<(String, String)>, Counter>::default();
-        registry.register(
-            "acknowledgement_timeouts",
-            "Produce requests whose acknowledgement came too late, by what was waited for",
-            ack_timeouts.clone(),
-        );
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        let appended_batches = counter("appended_batches", "Record batches appended");
-        let appended_records = counter("appended_records", "Records appended");
-        let refused_batches = counter("refused_batches", "Record batches refused at the door");
-        let isr_changes =
-            counter("isr_changes", "Changes of in-sync replicas that this node proposed as leader");
-        let isr_shrinks =
-            counter("isr_shrinks", "Times that in-sync replicas of a partition led here became fewer");
-        let isr_expands =
-            counter("isr_expands", "Times that in-sync replicas of a partition led here became more");
-        let leader_elections =
-            counter("leader_elections", "Times that this node became a partition's leader");
-        let mut bytes = |name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register_with_unit(name, help, Unit::Bytes, counter.clone());
-            counter
-        };
-        let appended_bytes = bytes("appended", "Bytes of record batches appended");
-        let fetched_bytes = bytes("fetched", "Bytes of record batches given to consumers");
-        // From half a millisecond to the 30 s that a wait takes at the most.
-        let ack_wait = Histogram::new(exponential_buckets(0.000_5, 2.0, 17));
-        registry.register_with_unit(
-            "acknowledgement_wait",
-            "How long produce requests with acks=all waited for their acknowledgements",
-            Unit::Seconds,
-            ack_wait.clone(),
-        );
-        let log = LogGauges::default();
-        for (name, help, gauge) in [
-            ("log_journal_written_bytes", "Bytes written to the journal since the start", &log.journal_bytes),
-            (
-                "log_segment_written_bytes",
-                "Bytes written to segments and indexes since the start",
-                &log.segment_bytes,
-            ),
-            (
-                "log_checkpoint_written_bytes",
-                "Bytes written to checkpoints since the start",
-                &log.checkpoint_bytes,
-            ),
-            ("log_groups", "Groups of appends written since the start", &log.groups),
-            ("log_flushes", "Flushes since the start", &log.flushes),
-            ("log_flush_microseconds", "Time spent in flushes since the start", &log.flush_us),
-            ("log_flush_max_microseconds", "The longest flush since the start", &log.flush_us_max),
-            ("log_queued_bytes", "Bytes appended and not yet written to the journal", &log.queued_bytes),
-            ("log_memory_bytes", "Bytes of records held in memory", &log.memory_bytes),
-            ("log_checkpoints", "Checkpoints since the start", &log.checkpoints),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
-        let (partitions, topics, fetch_sessions) = (Gauge::default(), Gauge::default(), Gauge::default());
-        registry.register("partitions", "Partitions that this node leads", partitions.clone());
-        registry.register("topics", "Topics", topics.clone());
-        registry.register("fetch_sessions", "Fetch sessions (KIP-227)", fetch_sessions.clone());
         Self {
-            registry,
             requests,
-            appended_batches,
-            appended_records,
-            appended_bytes,
-            refused_batches,
-            fetched_bytes,
-            ack_timeouts,
-            ack_wait,
-            isr_shrinks,
-            isr_expands,
-            isr_changes,
-            leader_elections,
-            log,
-            partitions,
-            topics,
-            fetch_sessions,
+            appended_batches: Counter::default(),
+            appended_records: Counter::default(),
+            appended_bytes: Counter::default(),
+            refused_batches: Counter::default(),
+            fetched_bytes: Counter::default(),
+            ack_timeouts: Default::default(),
+            ack_wait: Histogram::default(),
+            isr_shrinks: Counter::default(),
+            isr_expands: Counter::default(),
+            isr_changes: Counter::default(),
+            leader_elections: Counter::default(),
         }
     }
 
     /// Counts a wait for an acknowledgement that took too long.
     pub(crate) fn ack_timeout(&self, cause: Option<WaitCause>) {
-        let cause = cause.map_or_else(|| "unknown".to_owned(), |cause| cause.to_string());
-        self.ack_timeouts.get_or_create(&vec![("cause".to_owned(), cause)]).inc();
-    }
-
-    /// Counts a request.
-    pub(crate) fn request(&self, key: ApiKey) {
-        let at = usize::try_from(key as i16).unwrap_or(usize::MAX);
-        if let Some(Some(counter)) = self.requests.get(at) {
+        let at = match cause {
+            Some(WaitCause::OwnFlush) => 0,
+            Some(WaitCause::Slow) => 1,
+            Some(WaitCause::Disconnected) => 2,
+            Some(WaitCause::Refused) => 3,
+            Some(WaitCause::Unable) => 4,
+            Some(WaitCause::NeverSubscribed) => 5,
+            Some(WaitCause::TooFewInSync) => 6,
+            None => 7,
+        };
+        if let Some(counter) = self.ack_timeouts.get(at) {
             counter.inc();
         }
     }
 
-    /// Everything as Prometheus text, with the log's figures as they are now. `more` is appended by others.
-    pub(crate) fn render(&self, stats: &chronik_log::LogStats, more: impl FnOnce(&mut String)) -> String {
-        let gauges = [
-            (&self.log.journal_bytes, stats.journal_bytes),
-            (&self.log.segment_bytes, stats.segment_bytes),
-            (&self.log.checkpoint_bytes, stats.checkpoint_bytes),
-            (&self.log.groups, stats.groups),
-            (&self.log.flushes, stats.flushes),
-            (&self.log.flush_us, stats.flush_us),
-            (&self.log.flush_us_max, stats.flush_us_max),
-            (&self.log.queued_bytes, stats.queued_bytes),
-            (&self.log.memory_bytes, stats.memory_bytes),
-            (&self.log.checkpoints, stats.checkpoints),
-        ];
-        for (gauge, value) in gauges {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
-        let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            let _ = writeln!(text, "# metrics could not be written");
-        }
-        if let Some(end) = text.rfind("# EOF") {
-            text.truncate(end);
-        }
-        more(&mut text);
-        text.push_str("# EOF\n");
-        text
+    fn of(&self, key: ApiKey) -> Option<&Requests> {
+        self.requests.get(usize::try_from(key as i16).ok()?)?.as_ref()
     }
+
+    /// Counts a request.
+    pub(crate) fn request(&self, key: ApiKey) {
+        if let Some(requests) = self.of(key) {
+            requests.received.inc();
+        }
+    }
+
+    /// Counts an answer to a request that came at `began`; gives the time that it took, in microseconds.
+    pub(crate) fn answered(&self, key: ApiKey, began: Instant) -> u64 {
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(requests) = self.of(key) {
+            requests.time.observe_us(took_us);
+        }
+        took_us
+    }
+
+    /// Counts a request that was slow.
+    pub(crate) fn slow(&self, key: ApiKey) {
+        if let Some(requests) = self.of(key) {
+            requests.slow.inc();
+        }
+    }
+
+    /// Writes everything that is counted here, and the log's figures as they are now.
+    pub(crate) fn write(&self, log: &LogStats, storage: Option<&StorageState>, page: &mut Page) {
+        let served = || self.requests.iter().flatten();
+        let each = |value: fn(&Requests) -> u64| served().map(move |one| ([one.api], value(one) as f64));
+        page.lines(&families::REQUESTS, each(|one| one.received.get()));
+        let timed = served().filter(|one| one.time.count() > 0);
+        page.histograms(&families::REQUEST_TIME, timed.map(|one| ([one.api], &one.time)));
+        page.lines(&families::SLOW_REQUESTS, each(|one| one.slow.get()));
+        for (family, counter) in [
+            (&families::APPENDED_BATCHES, &self.appended_batches),
+            (&families::APPENDED_RECORDS, &self.appended_records),
+            (&families::APPENDED_BYTES, &self.appended_bytes),
+            (&families::REFUSED_BATCHES, &self.refused_batches),
+            (&families::FETCHED_BYTES, &self.fetched_bytes),
+            (&families::ISR_SHRINKS, &self.isr_shrinks),
+            (&families::ISR_EXPANDS, &self.isr_expands),
+            (&families::ISR_CHANGES, &self.isr_changes),
+            (&families::LEADER_ELECTIONS, &self.leader_elections),
+        ] {
+            page.metric(family, counter.clone());
+        }
+        let no_labels: [&str; 0] = [];
+        page.histograms(&families::ACK_WAIT, [(no_labels, &self.ack_wait)]);
+        let timeouts = CAUSES.iter().zip(&self.ack_timeouts);
+        page.lines(&families::ACK_TIMEOUTS, timeouts.map(|(cause, count)| ([*cause], count.get() as f64)));
+        write_log(log, storage, page);
+    }
+}
+
+fn write_log(log: &LogStats, storage: Option<&StorageState>, page: &mut Page) {
+    let seconds = |us: u64| us as f64 / 1e6;
+    page.value(&families::LOG_JOURNAL, log.journal_bytes);
+    page.value(&families::LOG_SEGMENTS, log.segment_bytes);
+    page.value(&families::LOG_CHECKPOINT_BYTES, log.checkpoint_bytes);
+    page.value(&families::LOG_GROUPS, log.groups);
+    page.value(&families::LOG_FLUSHES, log.flushes);
+    page.value(&families::LOG_FLUSH_TIME, seconds(log.flush_us));
+    page.value(&families::LOG_FLUSH_MAX, seconds(log.flush_us_max));
+    page.value(&families::LOG_QUEUED, log.queued_bytes);
+    page.value(&families::LOG_MEMORY, log.memory_bytes);
+    page.value(&families::LOG_CHECKPOINTS, log.checkpoints);
+    let now = match storage {
+        None | Some(StorageState::Writable) => "writable",
+        Some(StorageState::Full) => "full",
+        Some(StorageState::Poisoned(_)) => "failed",
+    };
+    let states = ["writable", "full", "failed"].map(|state| ([state], f64::from(u8::from(state == now))));
+    page.lines(&families::STORAGE_STATE, states);
 }

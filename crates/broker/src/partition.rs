@@ -259,6 +259,7 @@ impl Partition {
         match appended {
             Ok((appended, leader)) => {
                 let end = appended.last_offset + 1;
+                let timed = if acks == Acks::All { share.timed() } else { None };
                 let at_once = match acks {
                     Acks::None => {
                         leader.on_appended(end, time.now_ms);
@@ -272,6 +273,9 @@ impl Partition {
                         share.settle(ErrorCode::None);
                     }
                     None if acks == Acks::All => {
+                        if let Some(wait) = timed {
+                            state.timed.push(end, wait);
+                        }
                         self.flush_wanted.store(true, Ordering::Release);
                         drop(state);
                         if appended.duplicate {
@@ -293,6 +297,7 @@ impl Partition {
     pub(crate) fn on_written(&self, end: i64, wakers: &mut Wakers) {
         {
             let mut state = self.state.hold();
+            state.timed.on_written(end);
             let Role::Leader(leader) = &mut state.role else { return };
             leader.on_written(end, |share| wakers.add(share.settle(ErrorCode::None)));
         }
@@ -305,6 +310,7 @@ impl Partition {
     /// The log is flushed up to `end`. True if the high watermark moved.
     pub(crate) fn on_flushed(&self, end: i64, wakers: &mut Wakers) -> Flushed {
         let mut state = self.state.hold();
+        state.timed.on_flushed(end);
         match &mut state.role {
             Role::Leader(leader) => {
                 let progress = leader.on_flushed(end, |share| wakers.add(share.settle(ErrorCode::None)));
@@ -361,7 +367,9 @@ impl Partition {
     /// Appends from `from` on failed. Gives the leader and the stream where this node follows: what it lost has to be sent again, so
     /// that stream is over.
     pub(crate) fn on_failed(&self, from: i64, wakers: &mut Wakers) -> Option<(NodeId, StreamId)> {
-        match &mut self.state.hold().role {
+        let mut state = self.state.hold();
+        state.timed.clear();
+        match &mut state.role {
             Role::Leader(leader) => {
                 leader.on_cut(from);
                 // Only these: producers take the error for "not persisted" and send the records again, under another epoch.
@@ -386,6 +394,7 @@ impl Partition {
                 leader.fail_all(|share| wakers.add(share.settle(error)));
             }
             state.role = Role::None;
+            state.timed.clear();
         }
         self.watchers.fire(wakers);
     }

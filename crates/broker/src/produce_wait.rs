@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use chronik_base::ErrorCode;
 
 use crate::sync::WakerSlot;
+use crate::timing::Stages;
 
 /// What the partitions of one produce request still owe it.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct ProduceWait {
     remaining: AtomicUsize,
     waker: WakerSlot,
     errors: Box<[AtomicI16]>,
+    /// When it reached what, if it is timed.
+    stages: Option<Stages>,
 }
 
 /// One partition's share in a [`ProduceWait`]: what a partition keeps while its append is not acknowledged.
@@ -29,7 +32,13 @@ impl ProduceWait {
     /// For a request of `partitions` partitions. One more share than partitions is outstanding, the request's own: it keeps
     /// the wait open until every partition was asked.
     pub(crate) fn new(partitions: usize) -> Arc<Self> {
+        Self::timed(partitions, None)
+    }
+
+    /// The same for a request that is timed.
+    pub(crate) fn timed(partitions: usize, stages: Option<Stages>) -> Arc<Self> {
         Arc::new(Self {
+            stages,
             remaining: AtomicUsize::new(partitions + 1),
             waker: WakerSlot::default(),
             errors: (0..partitions).map(|_| AtomicI16::new(0)).collect(),
@@ -47,8 +56,19 @@ impl ProduceWait {
         ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError)
     }
 
+    /// When it reached what, if it is timed.
+    pub(crate) fn stages(&self) -> Option<&Stages> {
+        self.stages.as_ref()
+    }
+
     /// One share is settled; gives the waker of the request if it was the last.
     fn settle(&self) -> Option<Waker> {
+        if self.remaining.load(Ordering::Relaxed) == 1
+            && let Some(stages) = &self.stages
+        {
+            // Before the request can see that it is settled.
+            stages.acknowledged();
+        }
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 { self.waker.take() } else { None }
     }
 
@@ -64,6 +84,11 @@ impl ProduceWait {
 }
 
 impl ProduceShare {
+    /// The request, if it is timed.
+    pub(crate) fn timed(&self) -> Option<Arc<ProduceWait>> {
+        self.wait.stages.is_some().then(|| self.wait.clone())
+    }
+
     /// The partition is done with it: `error` says how. The waker, if any, is to be woken when the caller has settled
     /// everything of its burst.
     pub(crate) fn settle(self, error: ErrorCode) -> Option<Waker> {

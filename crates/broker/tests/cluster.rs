@@ -510,7 +510,9 @@ async fn status_lag_and_metrics_tell_what_is_wrong() {
     let refused = broker.broker.promote(PromoteRequest::default()).await.unwrap_err();
     assert_eq!(refused.error, "this node is the voter already");
 
-    let page = broker.broker.render_metrics();
+    let mut page = chronik_metrics::Page::new();
+    broker.broker.write_metrics(&mut page);
+    let page = page.finish();
     for line in [
         "chronik_offline_partitions 1",
         "chronik_under_replicated_partitions 1",

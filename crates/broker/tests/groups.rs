@@ -376,7 +376,9 @@ async fn lag_is_a_metric() {
     let directory = tempfile::tempdir().unwrap();
     let broker = start(directory.path()).await;
     broker.ask(8, &commit_request("g\"1", 0, 0)).await;
-    let page = broker.broker.render_metrics();
+    let mut page = chronik_metrics::Page::new();
+    broker.broker.write_metrics(&mut page);
+    let page = page.finish();
     assert!(
         page.contains("chronik_consumer_lag{group=\"g\\\"1\",topic=\"t\",partition=\"0\"} 0\n"),
         "{page}"

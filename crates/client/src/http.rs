@@ -58,7 +58,7 @@ pub enum HttpError {
         address: String,
         /// The status of the answer.
         status: u16,
-        /// Its body, or what its `error` and `see` say.
+        /// Its body, or what its `message` and `hint` say.
         message: String,
     },
     /// The answer isn't the JSON that was expected.
@@ -167,13 +167,13 @@ async fn send(
     }
 }
 
-/// What a refusal says: its `error` and `see`, where it has them.
+/// What a refusal says: its `message` and `hint`, where it has them.
 fn message(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let text = |name: &str| json.as_ref().and_then(|json| json.get(name)).and_then(serde_json::Value::as_str);
-    match (text("error"), text("see")) {
-        (Some(error), Some(see)) if !see.is_empty() => format!("{error}; {see}"),
-        (Some(error), _) => error.to_owned(),
+    match (text("message"), text("hint")) {
+        (Some(message), Some(hint)) if !hint.is_empty() => format!("{message}; {hint}"),
+        (Some(message), _) => message.to_owned(),
         _ => String::from_utf8_lossy(body).trim().chars().take(300).collect(),
     }
 }

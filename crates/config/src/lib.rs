@@ -23,6 +23,7 @@ mod file;
 mod markdown;
 mod mode;
 mod node;
+mod search_schema;
 mod setting;
 mod settings;
 mod suggest;
@@ -38,7 +39,10 @@ pub use error::{ConfigError, ConfigErrors};
 pub use markdown::render_markdown;
 pub use mode::Mode;
 pub use node::{NodeConfig, setting, settings};
+pub use search_schema::{FieldType, SearchSchema};
 pub use setting::{CONFIG_FILE_VARIABLE, Change, Group, Kind, Setting, Unit, VARIABLE_PREFIX};
 pub use settings::{Layer, Settings, Source, Sources, validate_dynamic};
 pub use topic::{NodeDefault, TopicConfig, TopicSetting, topic_setting, topic_settings, validate_topic};
-pub use value::{CleanupPolicy, CompressionType, Flush, ReplicaSelector, Style, TimestampType, Value};
+pub use value::{
+    CleanupPolicy, CompressionType, Flush, HttpWrites, ReplicaSelector, Style, TimestampType, Value,
+};

@@ -8,7 +8,7 @@ use crate::address::{HostPort, Peer};
 use crate::setting::{Change, Group, Kind, Setting, Unit};
 use crate::settings::Settings;
 use crate::topic;
-use crate::value::{Flush, FromValue, ReplicaSelector};
+use crate::value::{Flush, FromValue, HttpWrites, ReplicaSelector};
 
 macro_rules! node_settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty = $name:literal, $kind:expr, $unit:ident, $default:expr, $change:ident, $group:ident;)*) => {
@@ -202,6 +202,44 @@ node_settings! {
     log_cleaner_dedupe_buffer_size: usize = "log.cleaner.dedupe.buffer.size", Kind::Long { min: 1 << 20, max: 1 << 40 }, Bytes, Some("32MiB"), AtStart, Cleaning;
     /// Bytes a second that the cleaner reads and writes at most.
     log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second", Kind::Double { min: 1024.0, max: f64::MAX }, Bytes, Some("67108864"), AtStart, Cleaning;
+
+    /// Whether HTTP requests may change state: `local` where the listener is loopback, `on` wherever it is, `off` never.
+    http_writes: HttpWrites = "http.writes", Kind::Choice(HttpWrites::WORDS), None, Some("local"), AtStart, Http;
+    /// Names that HTTP requests may be for, besides addresses, `localhost`, the name of the machine and the names in `listen`, `advertise` and
+    /// `peers`; `*` allows every name. It keeps pages of other sites from reaching the node by a name of theirs (DNS rebinding).
+    http_hosts: Vec<String> = "http.hosts", Kind::List(&[]), None, Some(""), AtStart, Http;
+    /// Other sites whose pages may ask and read the answers (CORS), such as `https://console.example.com`; `*` allows all.
+    http_cors_origins: Vec<String> = "http.cors.origins", Kind::List(&[]), None, Some(""), AtStart, Http;
+    /// How long an HTTP request may take, the arrival of its body included, until the head of its answer is there. Some have a limit of their own.
+    http_request_timeout_ms: u64 = "http.request.timeout.ms", Kind::Long { min: 10, max: 3_600_000 }, Millis, Some("30s"), AtStart, Http;
+    /// The largest body of an HTTP request. Some have a limit of their own.
+    http_request_max_bytes: usize = "http.request.max.bytes", Kind::int_from(1024), Bytes, Some("64KiB"), AtStart, Http;
+    /// HTTP connections at once; further ones are answered with 503 and closed.
+    http_max_connections: usize = "http.max.connections", Kind::int_from(1), None, Some("1000"), AtStart, Http;
+
+    /// Metrics by partition, or by partition and follower, on the page at most, of each name; where there are more, those that are furthest behind.
+    /// 0 leaves them out; their sums stay.
+    metrics_partitions_max: usize = "metrics.partitions.max", Kind::int_from(0), None, Some("2000"), Running, Observability;
+    /// The same for metrics by consumer group and partition.
+    metrics_groups_max: usize = "metrics.groups.max", Kind::int_from(0), None, Some("2000"), Running, Observability;
+    /// A request that takes longer is logged, with where the time went; 0 logs none. How long a fetch or a member of a group is willing to wait
+    /// does not count.
+    slow_request_ms: u64 = "slow.request.ms", Kind::long_from(0), Millis, Some("1s"), AtStart, Observability;
+    /// Where traces and metrics are sent by OTLP over HTTP, such as `http://127.0.0.1:4318`. Without it nothing is. The binary must be
+    /// built with the feature `otlp`.
+    otlp_endpoint: Option<String> = "otlp.endpoint", Kind::Text, None, None, AtStart, Observability;
+    /// Of how many produce requests one is traced.
+    otlp_trace_every: u64 = "otlp.trace.every", Kind::long_from(1), None, Some("100"), AtStart, Observability;
+    /// How often metrics are sent.
+    otlp_metrics_interval_ms: u64 = "otlp.metrics.interval.ms", Kind::long_from(100), Millis, Some("15s"), AtStart, Observability;
+
+    /// Keep indexes of topics that have `search.enabled=true`, and answer searches. Without it no thread, memory or disk is used for search.
+    search_enabled: bool = "search.enabled", Kind::Bool, None, Some("true"), AtStart, Search;
+    /// Memory for search: half of it for writing indexes, a quarter for the aggregations of one query. Index files are mapped, and
+    /// take what the operating system has to spare beside.
+    search_memory: usize = "search.memory", Kind::Long { min: 32 << 20, max: 1 << 40 }, Bytes, Some("128MiB"), AtStart, Search;
+    /// A query that takes longer is cut off: its answer has what was found until then, and says so.
+    search_timeout_ms: u64 = "search.timeout.ms", Kind::long_from(1), Millis, Some("5s"), AtStart, Search;
 }
 
 /// Every setting of the node, defaults of topic settings included, in the order of the documentation.

@@ -97,11 +97,14 @@ pub enum Group {
     Groups,
     Fetching,
     Cleaning,
+    Http,
+    Observability,
+    Search,
 }
 
 impl Group {
     /// Every chapter, in the order of the documentation.
-    pub const ALL: [Group; 10] = [
+    pub const ALL: [Group; 13] = [
         Group::Node,
         Group::Cluster,
         Group::Replication,
@@ -112,6 +115,9 @@ impl Group {
         Group::Groups,
         Group::Fetching,
         Group::Cleaning,
+        Group::Http,
+        Group::Observability,
+        Group::Search,
     ];
 
     /// The chapter's heading.
@@ -127,6 +133,9 @@ impl Group {
             Group::Groups => "Consumer groups",
             Group::Fetching => "Fetching",
             Group::Cleaning => "Retention and compaction",
+            Group::Http => "HTTP",
+            Group::Observability => "Metrics, slow requests and traces",
+            Group::Search => "Search",
         }
     }
 }

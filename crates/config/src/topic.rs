@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::ConfigError;
+use crate::search_schema::SearchSchema;
 use crate::setting::{Change, Group, Kind, Setting, Unit};
 use crate::settings::Settings;
 use crate::value::{self, CleanupPolicy, CompressionType, FromValue, Style, TimestampType, Value};
@@ -148,6 +149,11 @@ topic_settings! {
     /// Segments are deleted when their newest record is older than this; -1 keeps them.
     retention_ms: i64 = "retention.ms", Kind::long_from(-1), Millis, "7d",
         ["log.retention.ms" Millis None, "log.retention.minutes" Minutes None, "log.retention.hours" Hours Some("168")];
+    /// Make the topic's records searchable. Those that are there already are indexed first.
+    search_enabled: bool = "search.enabled", Kind::Bool, None, "false", [];
+    /// How fields of JSON values are indexed: `NAME:TYPE,…` with the types `auto`, `keyword`, `text`, `long`, `double`, `boolean`,
+    /// `date` and `none`; the name `*` stands for all that are not named. Without it, by what the values are. A change builds the index anew.
+    search_schema: String = "search.schema", Kind::Text, None, "", [];
     /// A segment is left for the next one at this size.
     segment_bytes: i32 = "segment.bytes", Kind::int_from(1024), Bytes, "1GiB",
         ["log.segment.bytes" Bytes Some("1GiB")];
@@ -272,6 +278,9 @@ pub fn validate_topic(overrides: &BTreeMap<String, String>, settings: &Settings)
             "0",
             "Value must be between 1 and 9 or equal to -1",
         ));
+    }
+    if let Err(problem) = SearchSchema::parse(&config.search_schema) {
+        return Err(ConfigError::topic("search.schema", &config.search_schema, &problem));
     }
     if config.remote_storage_enable {
         return Err(ConfigError::conflict(

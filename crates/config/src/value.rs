@@ -250,6 +250,18 @@ pub struct CleanupPolicy {
     pub compact: bool,
 }
 
+/// Whether HTTP requests may change state (`http.writes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HttpWrites {
+    /// Where the listener is loopback, so that only this machine reaches it.
+    #[default]
+    Local,
+    /// Wherever the listener is.
+    On,
+    /// Never.
+    Off,
+}
+
 /// Which replica a consumer reads from (`replica.selector.class`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ReplicaSelector {
@@ -309,6 +321,7 @@ macro_rules! from_choice {
     };
 }
 
+from_choice!(HttpWrites { "local" => Local, "on" => On, "off" => Off });
 from_choice!(Flush { "disk" => Disk, "os" => Os });
 from_choice!(TimestampType { "CreateTime" => CreateTime, "LogAppendTime" => LogAppendTime });
 from_choice!(CompressionType {

@@ -1,130 +1,131 @@
-//! The HTTP routes of a node: health, metrics, what it knows of its cluster, and an index of them.
+//! HTTP: what all routes of a node have in common, and the routes of the node itself.
+//!
+//! - Routes come in groups ([`Routes`]): each is an [`Operation`], which says what is to be known of it, with a handler. Limits and the
+//!   OpenAPI document (`GET /v1/openapi.json`) are made of the same operations that are served.
+//! - Whatever goes wrong is answered in one shape ([`ErrorBody`]): a code for programs, a message and a hint for people.
+//! - `door.rs` is what requests pass on their way in: limits, the names the node is known by (`hosts.rs`), pages of other sites
+//!   (`cors.rs`). Whether somebody may change state is decided in `access.rs`, where authentication will be added.
 //!
 //! | route | answer |
 //! |---|---|
 //! | `GET /health/live` | 200 while the process runs |
 //! | `GET /health/ready` | 200 while every request can be served, else 503 and why not |
-//! | `GET /metrics` | every metric, as Prometheus text |
+//! | `GET /metrics` | every metric, as OpenMetrics or Prometheus text |
 //! | `GET /v1/cluster/status` | what the node knows of the cluster, and what is wrong with it |
 //! | `GET /v1/cluster/lag` | how far followers of what it leads are behind; `topic=NAME`, `all=true`, `limit=N` |
 //! | `POST /v1/cluster/promote` | the node goes on as the only voter, or says what that would do; 409 where it can't |
-//! | `GET /` | what is served here, as JSON |
-//!
-//! Answers are JSON, in the shapes of `chronik-status`. Whatever else is asked for is answered with 404 and JSON that points to `/`.
+//! | `GET /v1/openapi.json` | what is served here, as an OpenAPI document |
+//! | `GET /` | the same in short |
 
-mod cluster;
+mod access;
+mod cors;
+mod document;
+mod door;
+mod error;
+mod extract;
+mod hosts;
+mod metrics;
+mod node;
+mod operation;
+mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use axum::Json;
+pub use axum;
 pub use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use chronik_base::BoxFuture;
-use chronik_status::{ClusterStatus, LagReport, PromoteAnswer, PromoteRequest, Refusal};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+pub use schemars;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The largest body of a request, in bytes.
-pub const BODY_BYTES_MAX: usize = 64 << 10;
+pub use access::{Caller, Writes};
+pub use cors::Origins;
+use document::{Document, Group};
+use door::Rule;
+pub use door::{Options, URL_BYTES_MAX};
+pub use error::{ApiError, ErrorBody};
+use extract::SEE;
+pub use extract::{Json, Path, Query};
+pub use hosts::Hosts;
+pub use node::NodeStatus;
+pub use operation::Operation;
+pub use routes::Routes;
 
-/// What Prometheus expects of its text format.
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What the routes show.
-pub trait NodeStatus: Send + Sync + 'static {
-    /// Why the node doesn't serve everything; `None` when it does.
-    fn not_ready(&self) -> Option<String>;
-
-    /// Every metric, as Prometheus text.
-    fn metrics(&self) -> String;
-
-    /// What the node knows of its cluster.
-    fn cluster_status(&self) -> ClusterStatus;
-
-    /// How far the followers of what the node leads are behind, of one topic or of all: partitions with a lag, or `all`, `limit` of them at the most.
-    fn lag(&self, topic: Option<&str>, all: bool, limit: usize) -> LagReport;
-
-    /// Makes the node the only voter, or says what that would do.
-    fn promote(&self, request: PromoteRequest) -> BoxFuture<Result<PromoteAnswer, Refusal>>;
-}
-
-#[derive(Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct Index {
     name: &'static str,
     version: &'static str,
-    routes: [&'static str; 6],
+    /// What can be asked for: the method and the path of each.
+    routes: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+/// What the node tells of its routes: the document and the index.
+struct Description {
+    document: Document,
+    index: Index,
 }
 
-/// The routes over `node`.
-pub fn router(node: Arc<dyn NodeStatus>) -> Router {
-    Router::new()
-        .route("/", get(index))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/v1/cluster/status", get(cluster::status))
-        .route("/v1/cluster/lag", get(cluster::lag))
-        .route("/v1/cluster/promote", post(cluster::promote))
+/// The routes of `node`, and those of other parts of it.
+pub fn router(node: Arc<dyn NodeStatus>, options: Options, others: Vec<Routes>) -> Router {
+    let options = Arc::new(options);
+    let mut groups = vec![node::observability(node.clone()), node::cluster(node)];
+    groups.extend(others);
+    // The description describes itself as well.
+    let own = description_routes();
+    let described: Vec<Group<'_>> = groups.iter().map(Routes::group).chain([own.group()]).collect();
+    let description = Arc::new(Description::of(&described));
+    groups.push(own.with_state(description));
+    let mut router = Router::new();
+    for route in groups.into_iter().flat_map(|group| group.routes) {
+        let path = route.operation.path;
+        let rule = Arc::new(Rule { operation: route.operation, options: options.clone() });
+        let limit = DefaultBodyLimit::max(rule.body_bytes_max());
+        router = router.route(path, route.handler.layer(limit).layer(from_fn_with_state(rule, door::serve)));
+    }
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(node)
+        .layer(from_fn_with_state(options, door::enter))
 }
 
-async fn index() -> Json<Index> {
-    Json(Index {
-        name: "chronik",
-        version: env!("CARGO_PKG_VERSION"),
-        routes: [
-            "/health/live",
-            "/health/ready",
-            "/metrics",
-            "/v1/cluster/status",
-            "/v1/cluster/lag",
-            "/v1/cluster/promote",
-        ],
-    })
-}
-
-async fn live() -> Json<Health> {
-    Json(Health { status: "live", reason: None })
-}
-
-async fn ready(State(node): State<Arc<dyn NodeStatus>>) -> Response {
-    match node.not_ready() {
-        None => Json(Health { status: "ready", reason: None }).into_response(),
-        Some(reason) => {
-            let health = Health { status: "not ready", reason: Some(reason) };
-            (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response()
-        }
+impl Description {
+    fn of(groups: &[Group<'_>]) -> Self {
+        let operations = groups.iter().flat_map(|group| &group.operations);
+        let routes = operations.map(|one| format!("{} {}", one.method, one.path)).collect();
+        let index = Index { name: "chronik", version: env!("CARGO_PKG_VERSION"), routes };
+        Self { document: Document(document::render(groups)), index }
     }
 }
 
-async fn metrics(State(node): State<Arc<dyn NodeStatus>>) -> Response {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], node.metrics()).into_response()
+fn description_routes() -> Routes<Arc<Description>> {
+    Routes::new("description", "What is served")
+        .add(Operation::get("/", "index", "What is served, in short").answers::<Index>("Every route"), index)
+        .add(
+            Operation::get("/v1/openapi.json", "openapi", "What is served, as an OpenAPI document")
+                .answers::<Document>("This document"),
+            openapi,
+        )
 }
 
-/// An answer that says what is wrong, and where to look.
-fn refused(status: StatusCode, error: impl Into<String>, see: impl Into<String>) -> Response {
-    (status, Json(Refusal { error: error.into(), see: see.into() })).into_response()
+async fn index(State(description): State<Arc<Description>>) -> Json<Index> {
+    Json(description.index.clone())
 }
 
-async fn not_found() -> Response {
-    refused(StatusCode::NOT_FOUND, "there is nothing at this path", "/")
+async fn openapi(State(description): State<Arc<Description>>) -> Json<serde_json::Value> {
+    Json(description.document.0.clone())
 }
 
-async fn method_not_allowed() -> Response {
-    refused(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", "/")
+async fn not_found(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}")).hint(SEE)
 }
 
-#[cfg(test)]
-mod tests;
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    let message = format!("{path} does not take {method}");
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).hint(SEE)
+}

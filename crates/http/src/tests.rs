@@ -2,6 +2,8 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use chronik_base::BoxFuture;
+use chronik_status::{ClusterStatus, LagReport, PromoteAnswer, PromoteRequest, Refusal};
 use tower_service::Service;
 
 use super::*;
@@ -44,8 +46,13 @@ impl NodeStatus for Fake {
     }
 }
 
+/// Writes are allowed whoever asks.
+fn local() -> Options {
+    Options { writes: Writes::On, ..Options::default() }
+}
+
 async fn send(node: Fake, request: Request<Body>) -> (u16, String) {
-    let response = router(Arc::new(node)).call(request).await.unwrap();
+    let response = router(Arc::new(node), local(), Vec::new()).call(request).await.unwrap();
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -72,10 +79,13 @@ async fn health_says_why_not() {
 
 #[tokio::test]
 async fn other_requests_are_answered_with_json() {
-    assert_eq!(ask(Fake::default(), "GET", "/metrics").await, (200, "# EOF\n".to_owned()));
+    assert_eq!(ask(Fake::default(), "GET", "/metrics").await, (200, String::new()));
     assert!(ask(Fake::default(), "GET", "/").await.1.contains("/v1/cluster/status"));
     let (status, body) = ask(Fake::default(), "GET", "/nothing").await;
-    assert_eq!((status, body.as_str()), (404, r#"{"error":"there is nothing at this path","see":"/"}"#));
+    let hint = "what is served is described at /v1/openapi.json";
+    let expected =
+        format!(r#"{{"code":"not_found","message":"there is nothing at /nothing","hint":"{hint}"}}"#);
+    assert_eq!((status, body), (404, expected));
     assert_eq!(ask(Fake::default(), "POST", "/metrics").await.0, 405);
 }
 
@@ -99,8 +109,8 @@ async fn lag_takes_its_parameters_and_no_others() {
     assert_eq!(all, (200, "a.b".to_owned(), true, 5));
     for wrong in ["limit=x", "all=perhaps", "topics=a"] {
         let (status, body) = ask(Fake::default(), "GET", &format!("/v1/cluster/lag?{wrong}")).await;
-        let refusal: Refusal = serde_json::from_str(&body).unwrap();
-        assert_eq!((status, refusal.error.is_empty()), (400, false), "{wrong}");
+        let error: ErrorBody = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, error.code.as_str()), (400, "bad_parameter"), "{wrong}");
     }
 }
 
@@ -112,10 +122,13 @@ async fn promotion_is_asked_for_as_json() {
     assert_eq!((status, answer.node_id, answer.done), (200, 7, false));
     assert!(post_json(path, r#"{"voters_are_gone":true}"#).await.1.contains(r#""done":true"#));
     let (status, body) = post_json(path, r#"{"unclean":true}"#).await;
-    assert_eq!((status, body.as_str()), (409, r#"{"error":"not this one","see":"elsewhere"}"#));
+    assert_eq!(
+        (status, body.as_str()),
+        (409, r#"{"code":"not_promoted","message":"not this one","hint":"see elsewhere"}"#)
+    );
     assert_eq!(post_json(path, "{").await.0, 400);
     // Without the type of the body, and far too large.
     assert_eq!(ask(Fake::default(), "POST", path).await.0, 415);
-    assert_eq!(post_json(path, &format!("\"{}\"", "x".repeat(BODY_BYTES_MAX))).await.0, 413);
+    assert_eq!(post_json(path, &format!("\"{}\"", "x".repeat((64 << 10)))).await.0, 413);
     assert_eq!(ask(Fake::default(), "GET", path).await.0, 405);
 }

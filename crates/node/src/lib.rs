@@ -14,6 +14,7 @@ mod join;
 mod listener;
 mod log_limit;
 mod membership;
+mod metrics;
 mod node;
 mod registry;
 mod serve;
@@ -29,6 +30,7 @@ pub use connection::{Connection, ConnectionLimits, Ending, REQUEST_OVERHEAD_BYTE
 pub use control::{CoarseClock, Control, Phase};
 pub use gate::{Gate, Reading};
 pub use log_limit::LogLimit;
+pub use metrics::{metric_sections, metrics_document};
 pub use node::{Node, RunningNode};
 pub use registry::{ConnectionCounts, NotAdmitted, Place, Registry, Swept};
 pub use service::{BrokerService, Service};

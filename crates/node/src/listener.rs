@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::connection::ConnectionLimits;
 use crate::control::{CoarseClock, Control};
 use crate::gate::Gate;
+use crate::http;
 use crate::log_limit::LogLimit;
 use crate::registry::{ConnectionCounts, Registry};
 use crate::serve;
@@ -37,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<CoarseClock>,
     pub(crate) log_limit: LogLimit,
     pub(crate) idle_ms_max: u64,
+    /// A place for each HTTP connection.
+    pub(crate) http_places: Semaphore,
+    pub(crate) http_connections_max: usize,
 }
 
 /// Binds `listen` (HOST:PORT): every address that the name has on this machine, on one port.
@@ -83,7 +88,7 @@ impl Shared {
         let gate = Arc::new(Gate::new(config.queued_max_request_bytes));
         let status = Status { broker: broker.clone(), registry: registry.clone(), gate: gate.clone() };
         Self {
-            routes: chronik_http::router(Arc::new(status)),
+            routes: chronik_http::router(Arc::new(status), http::options(config), Vec::new()),
             broker,
             peers,
             registry,
@@ -95,6 +100,8 @@ impl Shared {
             clock: Arc::new(CoarseClock::default()),
             log_limit: LogLimit::default(),
             idle_ms_max: config.connections_max_idle_ms,
+            http_places: Semaphore::new(config.http_max_connections.min(Semaphore::MAX_PERMITS)),
+            http_connections_max: config.http_max_connections,
         }
     }
 
@@ -106,19 +113,20 @@ impl Shared {
 
 /// Takes connections until the task is aborted.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => admit(stream, peer, &shared),
+            Ok((stream, peer)) => admit(stream, peer, &shared, is_local),
             Err(error) => refused(&error, &shared).await,
         }
     }
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, is_local: bool) {
     let control = Arc::new(Control::new(serve::canonical(peer), shared.clock.clone()));
     match shared.registry.admit(&control) {
         Ok(place) => {
-            let task = tokio::spawn(serve::serve(stream, control.clone(), place, shared.clone()));
+            let task = tokio::spawn(serve::serve(stream, control.clone(), place, shared.clone(), is_local));
             control.set_task(task.abort_handle());
         }
         Err(error) => shared.warn("connection limit", || error.to_string()),

@@ -23,6 +23,7 @@ use crate::descriptors;
 use crate::join;
 use crate::listener::{self, Shared};
 use crate::membership::{IdentityFile, Place, endpoints, random_uuid};
+use crate::metrics;
 use crate::start_error::{SPARE_DESCRIPTORS, StartError};
 
 /// How long a node that stops waits for what is in flight: 5 s.
@@ -57,6 +58,7 @@ impl Node {
     /// Each says in one line what to do, and has an exit code.
     pub async fn start(settings: Settings) -> Result<RunningNode, StartError> {
         let started_at = Instant::now();
+        metrics::started_at();
         let mut config = NodeConfig::from_settings(&settings);
         excludes_data_dir(&settings, &config)?;
         let advertised = config.advertise.as_deref().map(host_and_port).transpose()?;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chronik_broker::ConnectionContext;
+use chronik_http::Caller;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -16,7 +17,14 @@ use crate::service::BrokerService;
 use crate::transport::PlainSocket;
 
 /// Serves a connection to its end. It holds its `place` as long.
-pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place, shared: Arc<Shared>) {
+/// `is_local` says that only this machine reaches the listener that took it.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    control: Arc<Control>,
+    place: Place,
+    shared: Arc<Shared>,
+    is_local: bool,
+) {
     let peer = control.peer();
     // Answers are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
@@ -35,7 +43,19 @@ pub(crate) async fn serve(stream: TcpStream, control: Arc<Control>, place: Place
             control.set_phase(Phase::Http);
             let stream = connection.into_transport().into_inner();
             // Boxed, so that the tasks of Kafka's connections need not have room for it.
-            Box::pin(http::serve(stream, read, &control, shared.routes.clone())).await;
+            match shared.http_places.try_acquire() {
+                Ok(_place) => {
+                    let caller = Caller { peer, is_local };
+                    Box::pin(http::serve(stream, read, &control, shared.routes.clone(), caller)).await;
+                }
+                Err(_) => {
+                    let limit = shared.http_connections_max;
+                    shared.warn("HTTP connection limit", || {
+                        format!("refused the HTTP connection of {peer}: {limit} are open (raise http.max.connections to allow more)")
+                    });
+                    Box::pin(http::refuse(stream, limit)).await;
+                }
+            }
         }
         Ending::Refused(reason) => {
             shared.warn(reason.kind, || format!("closed the connection of {peer} to {local}: {reason}"));

@@ -1,18 +1,16 @@
 //! What HTTP shows of the node: what the broker knows of itself and of the cluster, its metrics, and those of the connections.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use chronik_base::BoxFuture;
 use chronik_broker::Broker;
 use chronik_http::NodeStatus;
+use chronik_metrics::Page;
 use chronik_status::{ClusterStatus, LagReport, PromoteAnswer, PromoteRequest, Refusal};
 
 use crate::gate::Gate;
+use crate::metrics::NodeFigures;
 use crate::registry::Registry;
-
-/// The line that ends a text of metrics.
-const END: &str = "# EOF\n";
 
 /// The parts of the node that have something to show.
 pub(crate) struct Status {
@@ -27,16 +25,17 @@ impl NodeStatus for Status {
     }
 
     fn metrics(&self) -> String {
-        let gauges = [
-            ("chronik_connections", "Open connections.", self.registry.count()),
-            (
-                "chronik_queued_request_bytes",
-                "Bytes of requests that are arriving or wait for their answers.",
-                self.gate.held(),
-            ),
-            ("chronik_queued_request_bytes_max", "The limit, queued.max.request.bytes.", self.gate.limit()),
-        ];
-        with_gauges(self.broker.render_metrics(), &gauges)
+        let mut page = Page::new();
+        let node = NodeFigures {
+            is_ready: self.broker.not_ready().is_none(),
+            connections: self.registry.count(),
+            queued_bytes: self.gate.held(),
+            queued_bytes_max: self.gate.limit(),
+            data_dir: self.broker.data_path(),
+        };
+        node.write(&mut page);
+        self.broker.write_metrics(&mut page);
+        page.finish()
     }
 
     fn cluster_status(&self) -> ClusterStatus {
@@ -56,29 +55,5 @@ impl NodeStatus for Status {
                 Err(Refusal { error: error.to_string(), see: "the log of this node".to_owned() })
             })
         })
-    }
-}
-
-/// Adds gauges to a text of metrics, before the line that ends it.
-fn with_gauges(mut text: String, gauges: &[(&str, &str, usize)]) -> String {
-    if text.ends_with(END) {
-        text.truncate(text.len() - END.len());
-    }
-    for (name, help, value) in gauges {
-        // Writing to a string can't fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-    }
-    text.push_str(END);
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_gauges;
-
-    #[test]
-    fn the_text_ends_once() {
-        let text = with_gauges("a 1\n# EOF\n".to_owned(), &[("b", "B.", 2)]);
-        assert_eq!(text, "a 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n");
     }
 }

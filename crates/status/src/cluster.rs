@@ -1,6 +1,7 @@
 //! The state of the cluster as one node knows it.
 
 use chronik_base::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lag::FollowerTotal;
@@ -10,7 +11,7 @@ use crate::problem::Problem;
 pub const PARTITIONS_MAX: usize = 1_000;
 
 /// What one node knows of its cluster: the answer to `GET /v1/cluster/status`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ClusterStatus {
     /// The node that answers.
@@ -46,7 +47,7 @@ pub struct ClusterStatus {
 }
 
 /// How a node was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// `chronik standalone`: one voter; with or without followers.
@@ -57,7 +58,7 @@ pub enum Mode {
 }
 
 /// The quorum that keeps the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MetadataStatus {
     /// The metadata leader; `None` while there is none, or none is known.
@@ -79,7 +80,7 @@ pub struct MetadataStatus {
 }
 
 /// A node's part in the metadata's quorum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetadataRole {
     /// It leads.
@@ -94,7 +95,7 @@ pub enum MetadataRole {
 }
 
 /// A voter of the metadata's quorum.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VoterStatus {
     /// The node's id.
@@ -112,7 +113,7 @@ pub struct VoterStatus {
 }
 
 /// A node that learns the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ObserverStatus {
     /// The node's id.
@@ -128,7 +129,7 @@ pub struct ObserverStatus {
 }
 
 /// A registered broker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BrokerStatus {
     /// Its id.
@@ -154,7 +155,7 @@ pub struct BrokerStatus {
 }
 
 /// Another node as one node reaches it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PeerStatus {
     /// Who says so.
@@ -172,7 +173,7 @@ pub struct PeerStatus {
 }
 
 /// Whether a peer is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeerState {
     /// A connection is up and both sides have greeted.
@@ -185,7 +186,7 @@ pub enum PeerState {
 }
 
 /// Counts over all topics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Totals {
     /// Topics.
@@ -205,7 +206,7 @@ pub struct Totals {
 }
 
 /// A partition as the metadata has it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PartitionStatus {
     /// Its topic.

@@ -1,6 +1,7 @@
 //! How far followers are behind.
 
 use chronik_base::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many partitions a report lists where the request has no `limit`.
@@ -10,7 +11,7 @@ pub const PARTITIONS_DEFAULT: usize = 1_000;
 ///
 /// Parameters of the request: `topic=NAME` for one topic, `all=true` for partitions without lag too, `limit=N` for
 /// more or fewer partitions than [`PARTITIONS_DEFAULT`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LagReport {
     /// The node that answers: the leader of what follows.
@@ -26,7 +27,7 @@ pub struct LagReport {
 }
 
 /// One follower of one leader, over all partitions that they share.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FollowerTotal {
     /// The leader.
@@ -50,7 +51,7 @@ pub struct FollowerTotal {
 }
 
 /// A partition and its followers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PartitionLag {
     /// The topic.
@@ -70,7 +71,7 @@ pub struct PartitionLag {
 }
 
 /// A follower of a partition.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FollowerLag {
     /// The follower.

@@ -1,11 +1,12 @@
 //! Making a follower the voter, when the only voter (or the majority of them) is gone for good.
 
 use chronik_base::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Asks a node to go on without the voters that it knows: it becomes the only voter, from its copy of the metadata, and
 /// leads every partition of which it is an in-sync or eligible replica.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PromoteRequest {
     /// The old voters are gone for good. Without this the node only says what would happen: an old voter that still runs would
@@ -16,7 +17,7 @@ pub struct PromoteRequest {
 }
 
 /// What a promotion did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PromoteAnswer {
     /// The node.
@@ -34,7 +35,7 @@ pub struct PromoteAnswer {
 }
 
 /// Why a request was refused: the body of every answer with an error status.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Refusal {
     /// What is wrong.

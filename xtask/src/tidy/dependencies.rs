@@ -36,6 +36,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-metrics",
         ],
     ),
+    (
+        "chronik-search",
+        &["chronik-base", "chronik-config", "chronik-records", "chronik-http", "chronik-metrics"],
+    ),
     ("chronik-http", &["chronik-base", "chronik-metrics", "chronik-status"]),
     (
         "chronik-node",
@@ -51,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chronik-metrics",
             "chronik-peer",
             "chronik-quorum",
+            "chronik-search",
             "chronik-status",
         ],
     ),

@@ -41,7 +41,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     let broker = call.broker;
     let time = broker.append_time(request.timeout_ms);
     let partitions = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
-    let wait = ProduceWait::new(partitions);
+    let wait = ProduceWait::timed(partitions, broker.timing.stages(call.began));
     let mut slot = 0;
     let mut response = ProduceResponse {
         responses: Vec::with_capacity(request.topic_data.len()),
@@ -80,6 +80,7 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
     if acks == Acks::All {
         broker.log.request_flush();
     }
+    wait.stages().inspect(|stages| stages.queued());
     if acks == Acks::None {
         let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses);
         return Ok(match failed.map(|partition| partition.error_code).find(|&code| code != 0) {
@@ -96,18 +97,23 @@ pub(crate) fn handle(call: &Call<'_>, reader: &mut Reader) -> Result<Outcome, De
         name_leaders(broker, call.connection, &mut response, call.version);
         return Ok(call.ready(&response));
     }
-    let (answerer, version) = (call.answerer, call.version);
+    let (answerer, version, arrived) = (call.answerer, call.version, call.began);
     let (broker, connection) = (broker.clone(), call.connection.clone());
     // For `acks=all` only: the wait for the leader's own log is not one for an acknowledgement.
     let began = (acks == Acks::All).then(Instant::now);
     Ok(Outcome::Pending(Box::pin(async move {
         Settled(wait.clone()).await;
         if let Some(began) = began {
-            broker.metrics.ack_wait.observe(began.elapsed().as_secs_f64());
+            broker
+                .metrics
+                .ack_wait
+                .observe_us(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
         }
         settle_errors(&mut response, &wait);
         name_leaders(&broker, &connection, &mut response, version);
-        answerer.frame(&response)
+        let answer = answerer.frame(&response);
+        broker.produced(answerer, arrived, &connection, wait.stages());
+        answer
     })))
 }
 

@@ -1,18 +1,16 @@
 //! Figures of groups for the metrics page: how many there are, and how far each is behind.
 
-use std::fmt::Write;
-
 use chronik_coordinator::GroupState;
+use chronik_metrics::Page;
 
 use crate::Broker;
 use crate::groups::Groups;
-
-/// Lines of lag on the page at most; what is left out is counted.
-const LAG_LINES_MAX: usize = 10_000;
+use crate::metric_families as families;
 
 impl Groups {
-    /// Appends the figures as Prometheus text.
-    pub(crate) fn render(&self, broker: &Broker, page: &mut String) {
+    /// Appends the figures to the page.
+    pub(crate) fn write_metrics(&self, broker: &Broker, page: &mut Page) {
+        let most = broker.dynamic().config.metrics_groups_max;
         let shards = self.shards();
         let mut states = GroupState::ALL.map(|state| (state, 0usize));
         let mut committed = Vec::new();
@@ -23,7 +21,7 @@ impl Groups {
                     total.1 += count;
                 }
                 for (group, topic, partition, offset) in coordinator.committed_offsets() {
-                    if committed.len() < LAG_LINES_MAX {
+                    if committed.len() < most {
                         committed.push((group.clone(), topic.clone(), partition, offset.offset));
                     } else {
                         left_out += 1;
@@ -31,49 +29,13 @@ impl Groups {
                 }
             });
         }
-        page.push_str("# HELP chronik_groups Groups, by state.\n# TYPE chronik_groups gauge\n");
-        for (state, count) in states {
-            let _ = writeln!(page, "chronik_groups{{state=\"{state}\"}} {count}");
-        }
-        page.push_str(
-            "# HELP chronik_consumer_lag Records between a group's committed offset and the end of the partition.\n\
-             # TYPE chronik_consumer_lag gauge\n",
-        );
-        for (group, topic, partition, offset) in committed {
-            let Some(found) = broker.topics.partition(&topic, partition) else { continue };
+        page.lines(&families::GROUPS, states.map(|(state, count)| ([state.to_string()], count as f64)));
+        let lags = committed.into_iter().filter_map(|(group, topic, partition, offset)| {
+            let found = broker.topics.partition(&topic, partition)?;
             let lag = found.high_watermark().saturating_sub(offset).max(0);
-            page.push_str("chronik_consumer_lag{group=\"");
-            escape(&group, page);
-            page.push_str("\",topic=\"");
-            escape(&topic, page);
-            let _ = writeln!(page, "\",partition=\"{partition}\"}} {lag}");
-        }
-        page.push_str(
-            "# HELP chronik_consumer_lag_left_out Committed offsets that the page had no room for.\n\
-             # TYPE chronik_consumer_lag_left_out gauge\n",
-        );
-        let _ = writeln!(page, "chronik_consumer_lag_left_out {left_out}");
-    }
-}
-
-/// A label's value, as the text format wants it.
-fn escape(value: &str, page: &mut String) {
-    for character in value.chars() {
-        match character {
-            '\\' => page.push_str("\\\\"),
-            '"' => page.push_str("\\\""),
-            '\n' => page.push_str("\\n"),
-            other => page.push(other),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn labels_are_escaped() {
-        let mut page = String::new();
-        super::escape("a\"b\\c\nd", &mut page);
-        assert_eq!(page, "a\\\"b\\\\c\\nd");
+            Some(([group.to_string(), topic.to_string(), partition.to_string()], lag as f64))
+        });
+        page.lines(&families::CONSUMER_LAG, lags);
+        page.value(&families::CONSUMER_LAG_LEFT_OUT, left_out);
     }
 }

@@ -183,16 +183,28 @@ async fn tell_marks(broker: Weak<Broker>) {
     }
 }
 
+/// The kind of calls between nodes that are for what a node has beside its broker: search.
+pub const BESIDE_BROKER: u8 = 64;
+
 /// The broker's ear at the connections to other nodes. It is made before the broker, which is set once there is one.
 #[derive(Default)]
 pub struct PeerEar {
     broker: std::sync::OnceLock<Weak<Broker>>,
+    beside: std::sync::OnceLock<PeerAnswers>,
 }
+
+/// Answers calls of other nodes that are not for the broker. It is called on the connection's task, and must not block.
+pub type PeerAnswers = Box<dyn Fn(Bytes) -> BoxFuture<Result<Bytes, String>> + Send + Sync>;
 
 impl PeerEar {
     /// Calls and messages go to `broker` from now on.
     pub(crate) fn set(&self, broker: &Arc<Broker>) {
         let _ = self.broker.set(Arc::downgrade(broker));
+    }
+
+    /// Calls of [`BESIDE_BROKER`] go to `answers` from now on.
+    pub fn set_beside(&self, answers: PeerAnswers) {
+        let _ = self.beside.set(answers);
     }
 
     fn broker(&self) -> Option<Arc<Broker>> {
@@ -207,6 +219,10 @@ impl Handler for PeerEar {
             Some(broker) if kind == p55_describe_quorum::ASK_LEADER => {
                 Box::pin(std::future::ready(p55_describe_quorum::answer_node(&broker, payload)))
             }
+            Some(_) if kind == BESIDE_BROKER => match self.beside.get() {
+                Some(answers) => answers(payload),
+                None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
+            },
             Some(_) => Box::pin(std::future::ready(Err(format!("calls of kind {kind} are not known here")))),
             None => Box::pin(std::future::ready(Err("the node is starting".to_owned()))),
         }

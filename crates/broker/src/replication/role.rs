@@ -10,6 +10,7 @@ use chronik_replica::{EpochLog, Follower, Leader, LeaderStart, PartitionUpdate};
 use crate::partition::{FeedOf, Partition, code_of};
 use crate::produce_wait::{ProduceShare, Wakers};
 use crate::sync::{Hold, Share};
+use crate::timing::Timed;
 
 /// What this node does in a partition.
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub(crate) struct RoleState {
     pub(crate) is_cutting: bool,
     /// What the metadata said meanwhile.
     pub(crate) next: Option<chronik_meta::Partition>,
+    /// Produce requests whose stages are noted.
+    pub(crate) timed: Timed,
 }
 
 /// What a change of the metadata meant for a partition.

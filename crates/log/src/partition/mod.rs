@@ -160,6 +160,13 @@ impl PartitionLog {
         self.lock().producers.infos()
     }
 
+    /// How far the log is compacted: the offset below which each key is there once, and when the first of the tombstones there may go, in
+    /// milliseconds since the Unix epoch. Either changes whenever cleaning has taken something away.
+    pub fn cleaned(&self) -> (i64, i64) {
+        let cleaned = self.lock().cleaned;
+        (cleaned.to, cleaned.horizon_ms)
+    }
+
     /// The options in force.
     pub fn options(&self) -> Arc<PartitionOptions> {
         self.lock().options.clone()
