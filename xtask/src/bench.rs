@@ -4,14 +4,14 @@
 //! each measurement, so that what else happens on the machine hits them alike.
 
 mod cluster;
-mod cluster_faults;
+pub mod cluster_faults;
 mod cluster_report;
-mod cluster_servers;
-mod generator;
+pub mod cluster_servers;
+pub mod generator;
 mod growth;
 mod loads;
 mod report;
-mod servers;
+pub mod servers;
 mod starts;
 
 use crate::shell;
@@ -20,7 +20,7 @@ use generator::{Generator, Measurement};
 use loads::{LOADS, Load};
 use report::{LoadResult, Report};
 use servers::{Floor, Peers, Server};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -181,20 +181,20 @@ fn wanted(args: &Args) -> Result<Vec<&'static str>> {
 }
 
 /// The broker that is given, or one that is built here.
-fn broker(args: &Args) -> Result<PathBuf> {
-    match &args.broker {
-        Some(broker) => Ok(broker.clone()),
+pub fn broker(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(broker) => Ok(broker.to_owned()),
         None => Ok(shell::build_release(&["chronik-cli"])?.join("chronik")),
     }
 }
 
 /// Apache Kafka, unless it was left out or its scripts are not there.
-fn kafka(args: &Args) -> Result<Option<Peers>> {
-    if args.without.iter().any(|left_out| left_out == "kafka") {
+pub fn kafka(without: &[String], peers: &Path, place: Option<&Path>) -> Result<Option<Peers>> {
+    if without.iter().any(|left_out| left_out == "kafka") {
         return Ok(None);
     }
-    let scripts = shell::root()?.join(&args.peers);
-    let place = args.kafka.clone().unwrap_or(shell::target_dir()?.join("kafka"));
+    let scripts = shell::root()?.join(peers);
+    let place = place.map_or(shell::target_dir()?.join("kafka"), Path::to_owned);
     let found = Peers::find(&scripts, &place)?;
     if found.is_none() {
         shell::step(&format!("without Apache Kafka: {} has no kafka-up.sh (--peers DIR)", scripts.display()));
@@ -203,12 +203,12 @@ fn kafka(args: &Args) -> Result<Option<Peers>> {
 }
 
 /// The servers that take part, none of them started.
-fn prepare(args: &Args, home: &std::path::Path) -> Result<Vec<Box<dyn Server>>> {
-    let broker = broker(args)?;
+fn prepare(args: &Args, home: &Path) -> Result<Vec<Box<dyn Server>>> {
+    let broker = broker(args.broker.as_deref())?;
     let run = home.join("run");
     let mut servers: Vec<Box<dyn Server>> = vec![Box::new(servers::Chronik::new(broker, &run)?)];
     let included = |name: &str| !args.without.iter().any(|left_out| left_out == name);
-    if let Some(peers) = kafka(args)? {
+    if let Some(peers) = kafka(&args.without, &args.peers, args.kafka.as_deref())? {
         servers.push(Box::new(peers.server(&run)?));
     }
     if included("floor") {

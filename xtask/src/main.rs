@@ -1,6 +1,7 @@
 //! Every habit of the project as a command: `cargo xtask help`.
 
 mod bench;
+mod benchmark;
 mod chaos;
 mod client_suites;
 mod codegen;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measures Chronik beside Apache Kafka and the floor: throughput, latency, CPU, memory, starts.
     Bench(bench::Args),
+    /// Measures the whole matrix of the benchmark report, on every mode and on Apache Kafka, and writes the report.
+    Benchmark(benchmark::Args),
     /// Kills the broker at random moments under load and checks that nothing acknowledged is lost.
     Crash(demo::CrashArgs),
     /// Runs the cluster's state machines in a deterministic simulation, with faults, by seed.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test_run::run(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Benchmark(args) => benchmark::run(&args),
         Command::Crash(args) => demo::crash(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),

@@ -41,10 +41,10 @@ th:first-child,td:first-child,td:nth-child(2){text-align:left}svg{max-width:100%
 nav{position:sticky;top:0;background:#f3f5f6;padding:.5rem;border-bottom:1px solid #ccc}nav label{margin-right:1rem}\
 .off{display:none}";
 
-/// Hides and shows what carries a series' name.
+/// Hides and shows what carries a series' name, alone or before a comma: a side's streams go with it.
 const SCRIPT: &str = "for(const box of document.querySelectorAll('nav input'))box.addEventListener('change',()=>{\
 for(const part of document.querySelectorAll('[data-series]'))\
-if(part.dataset.series===box.value)part.classList.toggle('off',!box.checked)});";
+if((part.dataset.series+',').startsWith(box.value+','))part.classList.toggle('off',!box.checked)});";
 
 impl Page {
     /// The page's text.

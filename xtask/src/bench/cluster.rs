@@ -66,7 +66,7 @@ pub const CLUSTER_LOADS: &[ClusterLoad] = &[
         load: produce(
             "cluster-linger1-1",
             "closed loop, linger 1 ms, acks=1",
-            &["--acks", "1", "--linger-ms", "1"],
+            &["--acks", "1", "--linger", "1ms"],
             linger(1.0),
         ),
         standalone: false,
@@ -76,19 +76,32 @@ pub const CLUSTER_LOADS: &[ClusterLoad] = &[
         load: produce(
             "cluster-linger1-all",
             "closed loop, linger 1 ms, acks=all",
-            &["--acks", "all", "--linger-ms", "1"],
+            &["--acks", "all", "--linger", "1ms"],
             linger(0.5),
         ),
         standalone: true,
         flush_os: false,
     },
     ClusterLoad {
-        load: produce(
-            "cluster-linger1-mixed",
-            "closed loop, linger 1 ms, two handles, acks=1 and all",
-            &["--acks", "mixed", "--handles", "2", "--linger-ms", "1"],
-            linger(0.5),
-        ),
+        load: Load {
+            kind: Kind::Mixed,
+            ..produce(
+                "cluster-linger1-mixed",
+                "closed loop, linger 1 ms, two clients, acks=1 and all",
+                &[
+                    "--share",
+                    "1=50",
+                    "--share",
+                    "all=50",
+                    "--no-consumers",
+                    "--clients",
+                    "2",
+                    "--linger",
+                    "1ms",
+                ],
+                linger(0.5),
+            )
+        },
         standalone: false,
         flush_os: false,
     },
@@ -96,7 +109,7 @@ pub const CLUSTER_LOADS: &[ClusterLoad] = &[
         load: produce(
             "cluster-bulk-all",
             "open loop, linger 5 ms, acks=all",
-            &["--acks", "all", "--linger-ms", "5", "--open-loop"],
+            &["--acks", "all", "--linger", "5ms", "--queue"],
             Targets { kafka_cpu: Some(1.0), ..NONE },
         ),
         standalone: true,
@@ -150,14 +163,14 @@ pub fn run(args: &Args) -> Result<()> {
     let plan = Plan::new(args);
     let home = shell::target_dir()?.join("bench");
     std::fs::create_dir_all(&home).with_context(|| format!("making {}", home.display()))?;
-    let kafka = match super::kafka(args)? {
+    let kafka = match super::kafka(&args.without, &args.peers, args.kafka.as_deref())? {
         Some(peers) => Some(KafkaCluster::new(peers, &home.join("run"))?),
         None => None,
     };
     let mut bench = Bench {
         args,
         generator: Generator::prepare(args.generator.as_deref())?,
-        broker: super::broker(args)?,
+        broker: super::broker(args.broker.as_deref())?,
         report: ClusterReport::new(&plan),
         plan,
         home,
@@ -304,7 +317,7 @@ impl Bench<'_> {
         let mut chronik = ChronikCluster::new(&self.broker, &self.home.join("run"), "disk")?;
         let tries = if self.plan.quick { self.args.tries.min(2) } else { self.args.tries };
         let found: Vec<Failover> =
-            cluster_faults::failover(&self.generator, &mut chronik, &self.broker, tries)?;
+            cluster_faults::failover(&self.generator, &mut chronik, &self.broker, tries, 4)?;
         self.report.failed_over(found);
         self.write()
     }

@@ -1,7 +1,7 @@
 //! Clusters that start, catch up, and lose a leader.
 
 use super::Plan;
-use super::cluster_servers::{ChronikCluster, Cluster};
+use super::cluster_servers::Cluster;
 use super::generator::{Generator, STEADY_RATE, first_write_at, read};
 use super::servers::Server;
 use crate::shell;
@@ -25,6 +25,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct CatchUp {
     /// From the first byte in the follower's log to its being in sync in every partition.
     pub megabytes_per_second: f64,
+    /// How long that took.
+    pub seconds_in_sync: f64,
     /// The same from the start of its process.
     pub seconds_from_start: f64,
 }
@@ -72,34 +74,37 @@ pub fn catch_up(
     let first_byte = Instant::now();
     wait_for_isr(cli, cluster, topic, "the empty node is in the ISR again", in_sync)?;
     let megabytes = (messages * 4096) as f64 / 1e6;
+    let seconds_in_sync = first_byte.elapsed().as_secs_f64();
     Ok(CatchUp {
-        megabytes_per_second: megabytes / first_byte.elapsed().as_secs_f64(),
+        megabytes_per_second: megabytes / seconds_in_sync,
+        seconds_in_sync,
         seconds_from_start: started.elapsed().as_secs_f64(),
     })
 }
 
-/// Kills one node after the other under a steady load on 100 partitions.
+/// Kills one node after the other under a steady load on 100 partitions, which goes on for `seconds`: a gap that is longer counts as long as that.
 pub fn failover(
     generator: &Generator,
-    cluster: &mut ChronikCluster,
+    cluster: &mut dyn Cluster,
     cli: &Path,
     tries: u32,
+    seconds: u64,
 ) -> Result<Vec<Failover>> {
     const TOPIC: &str = "failover";
     const PARTITIONS: u32 = 100;
-    const SECONDS: u64 = 4;
     const KILL_AFTER: Duration = Duration::from_millis(1500);
     cluster.start_empty()?;
-    // Makes the topic, and what the first kill would otherwise wait for.
-    read(generator.steady(cluster, TOPIC, PARTITIONS, 1)?)?;
+    generator.fill(cluster, TOPIC, PARTITIONS, PARTITIONS.into())?;
+    // So that the first kill waits for nothing that others don't.
+    read(generator.steady(cluster, TOPIC, 1)?)?;
     let mut found = Vec::new();
     for (round, node) in (1..=tries).zip((1..=NODES).cycle()) {
         wait_for_isr(cli, cluster, TOPIC, "every node is in sync before the next kill", in_sync)?;
-        let load = generator.steady(cluster, TOPIC, PARTITIONS, SECONDS)?;
+        let load = generator.steady(cluster, TOPIC, seconds)?;
         // The load counts by then, and goes on long enough after the kill.
         std::thread::sleep(KILL_AFTER);
         cluster.kill_node(node)?;
-        let visible = Duration::from_secs(1 + SECONDS) - KILL_AFTER;
+        let visible = Duration::from_secs(1 + seconds) - KILL_AFTER;
         let measured = read(load)?;
         // What was not answered when the load ended has waited at least for the rest of it.
         let all_answered = measured.messages_per_second > 0.95 * f64::from(STEADY_RATE);

@@ -31,12 +31,17 @@ pub struct ChronikCluster {
 impl ChronikCluster {
     /// `flush` is `disk`, the default, or `os`.
     pub fn new(binary: &Path, run: &Path, flush: &'static str) -> Result<Self> {
+        Self::of(NODES, binary, run, flush)
+    }
+
+    /// So many nodes, all of them with a vote.
+    pub fn of(count: u16, binary: &Path, run: &Path, flush: &'static str) -> Result<Self> {
         if !binary.is_file() {
             bail!("there is no broker binary {} (--broker)", binary.display());
         }
         let base = free_port()?;
-        let home = |node| run.join(format!("chronik-{flush}-{node}"));
-        let nodes = (1..=NODES).map(|node| Process::at_port(home(node), base + node - 1)).collect();
+        let home = |node| run.join(format!("chronik{count}-{flush}-{node}"));
+        let nodes = (1..=count).map(|node| Process::at_port(home(node), base + node - 1)).collect();
         Ok(Self { binary: binary.to_owned(), flush, nodes })
     }
 
@@ -76,7 +81,7 @@ impl Server for ChronikCluster {
         self.nodes.iter().filter_map(Process::pid).collect()
     }
     fn replication_factor(&self) -> u32 {
-        NODES.into()
+        self.nodes.len() as u32
     }
     fn start_empty(&mut self) -> Result<f64> {
         for node in &self.nodes {
@@ -86,7 +91,7 @@ impl Server for ChronikCluster {
     }
     fn start_again(&mut self) -> Result<f64> {
         let mut first = f64::INFINITY;
-        for node in 1..=NODES {
+        for (node, _) in (1..).zip(0..self.nodes.len()) {
             first = first.min(self.spawn(node)?);
         }
         for node in &mut self.nodes {

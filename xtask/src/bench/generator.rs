@@ -34,24 +34,34 @@ pub struct Measurement {
     pub errors: u64,
 }
 
-/// The lines of JSON that chronik-bench prints, as far as they are used.
+/// The result that chronik-bench prints, as far as it is used.
 #[derive(Deserialize)]
 struct Printed {
-    messages: u64,
-    messages_per_second: f64,
-    megabytes_per_second: f64,
-    p50_ms: Option<f64>,
-    p99_ms: Option<f64>,
-    p999_ms: Option<f64>,
-    max_ms: Option<f64>,
-    client_cpu_seconds: f64,
-    #[serde(default)]
-    errors: std::collections::BTreeMap<String, u64>,
-    servers: Vec<PrintedServer>,
+    streams: Vec<PrintedStream>,
+    client: PrintedProcess,
+    servers: Vec<PrintedProcess>,
 }
 
 #[derive(Deserialize)]
-struct PrintedServer {
+struct PrintedStream {
+    messages: u64,
+    messages_per_second: f64,
+    megabytes_per_second: f64,
+    latency: Option<PrintedLatency>,
+    #[serde(default)]
+    errors: std::collections::BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct PrintedLatency {
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    max_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct PrintedProcess {
     cpu_seconds: f64,
     peak_rss_kib: u64,
 }
@@ -87,24 +97,22 @@ impl Generator {
     ) -> Result<Measurement> {
         let mut command = self.command(match load.kind {
             Kind::Produce => "produce",
+            Kind::Mixed => "mixed",
             Kind::Consume { .. } => "consume",
         });
         self.target(&mut command, server, &self.topic());
         command.args(load.arguments);
         match load.kind {
-            Kind::Produce => {
+            Kind::Produce | Kind::Mixed => {
                 command.arg("--warmup").arg(format!("{}ms", warmup.as_millis()));
                 command.arg("--duration").arg(format!("{}ms", duration.as_millis()));
             }
             Kind::Consume { cold } => {
                 let messages = if duration < Duration::from_secs(5) { CONSUMED / 10 } else { CONSUMED };
-                command.args(["--fill", "--messages", &messages.to_string()]);
-                if cold {
-                    command.arg("--cold");
-                }
+                command.args(["--messages", &messages.to_string(), "--cache"]);
+                command.arg(if cold { "cold" } else { "warm" });
             }
         }
-        command.arg("--delete-topic");
         measure(&mut command)
     }
 
@@ -117,13 +125,23 @@ impl Generator {
         measure(&mut command)
     }
 
-    /// Produces messages of 4 KiB in bulk.
+    /// Makes a topic and produces messages of 4 KiB in bulk.
     pub fn fill(&self, server: &dyn Server, topic: &str, partitions: u32, messages: u64) -> Result<()> {
+        shell::output(&mut self.filling(server, topic, partitions, messages)).map(drop)
+    }
+
+    /// The same into a topic that is there.
+    pub fn fill_more(&self, server: &dyn Server, topic: &str, partitions: u32, messages: u64) -> Result<()> {
+        shell::output(self.filling(server, topic, partitions, messages).arg("--use-existing")).map(drop)
+    }
+
+    fn filling(&self, server: &dyn Server, topic: &str, partitions: u32, messages: u64) -> Command {
         let mut command = self.command("fill");
-        self.target(&mut command, server, topic);
+        command.args(["--json", "--topic", topic, "--bootstrap", &server.bootstrap()]);
+        command.args(["--replication-factor", &server.replication_factor().to_string()]);
         command.args(["--message-size", "4096", "--partitions", &partitions.to_string()]);
         command.args(["--messages", &messages.to_string()]);
-        shell::output(&mut command).map(drop)
+        command
     }
 
     /// Starts a client that waits for the server's port and then writes one message.
@@ -142,13 +160,12 @@ impl Generator {
         command.stdout(Stdio::piped()).spawn().context("starting chronik-bench first-write")
     }
 
-    /// Starts a load with acks=all at a rate over many partitions; latency counts from when a message was due. The
+    /// Starts a load with acks=all at a rate on a topic that is there, over its partitions; latency counts from when a message was due. The
     /// first second does not count: the client connects.
-    pub fn steady(&self, server: &dyn Server, topic: &str, partitions: u32, seconds: u64) -> Result<Child> {
+    pub fn steady(&self, server: &dyn Server, topic: &str, seconds: u64) -> Result<Child> {
         let mut command = self.command("produce");
         command.args(["--json", "--topic", topic, "--bootstrap", &server.bootstrap()]);
-        command.args(["--partitions", &partitions.to_string(), "--replication-factor"]);
-        command.args([&server.replication_factor().to_string(), "--acks", "all"]);
+        command.args(["--use-existing", "--acks", "all"]);
         // By default librdkafka doubles its pause up to 1 s before it asks again who leads: that would be measured.
         command.args(["-X", "retry.backoff.max.ms=100", "-X", "topic.metadata.refresh.fast.interval.ms=50"]);
         command.args(["--rate", &STEADY_RATE.to_string(), "--warmup", "1s"]);
@@ -197,17 +214,22 @@ pub fn read(child: Child) -> Result<Measurement> {
     }
     let printed: Printed =
         serde_json::from_slice(&output.stdout).context("reading what chronik-bench printed")?;
-    let per_message = |seconds: f64| seconds * 1e6 / printed.messages.max(1) as f64;
+    let messages: u64 = printed.streams.iter().map(|stream| stream.messages).sum();
+    let per_message = |seconds: f64| seconds * 1e6 / messages.max(1) as f64;
+    // Of several streams the worst: what an answer costs to whom it costs most.
+    let worst = |value: fn(&PrintedLatency) -> f64| {
+        printed.streams.iter().filter_map(|stream| stream.latency.as_ref()).map(value).reduce(f64::max)
+    };
     Ok(Measurement {
-        messages_per_second: printed.messages_per_second,
-        megabytes_per_second: printed.megabytes_per_second,
-        p50_ms: printed.p50_ms,
-        p99_ms: printed.p99_ms,
-        p999_ms: printed.p999_ms,
-        max_ms: printed.max_ms,
+        messages_per_second: printed.streams.iter().map(|stream| stream.messages_per_second).sum(),
+        megabytes_per_second: printed.streams.iter().map(|stream| stream.megabytes_per_second).sum(),
+        p50_ms: worst(|latency| latency.p50_ms),
+        p99_ms: worst(|latency| latency.p99_ms),
+        p999_ms: worst(|latency| latency.p999_ms),
+        max_ms: worst(|latency| latency.max_ms),
         cpu_us_per_message: per_message(printed.servers.iter().map(|server| server.cpu_seconds).sum()),
         peak_rss_mib: printed.servers.iter().map(|server| server.peak_rss_kib).sum::<u64>() as f64 / 1024.0,
-        client_cpu_us_per_message: per_message(printed.client_cpu_seconds),
-        errors: printed.errors.values().sum(),
+        client_cpu_us_per_message: per_message(printed.client.cpu_seconds),
+        errors: printed.streams.iter().flat_map(|stream| stream.errors.values()).sum(),
     })
 }

@@ -19,7 +19,11 @@ pub struct Load {
 #[derive(PartialEq, Eq)]
 pub enum Kind {
     Produce,
-    Consume { cold: bool },
+    /// Several kinds of acknowledgement at once.
+    Mixed,
+    Consume {
+        cold: bool,
+    },
 }
 
 /// What to reach, as ratios of the medians; None where nothing is asked.
@@ -106,7 +110,7 @@ pub const LOADS: &[Load] = &[
         name: "handles16-1",
         title: "closed loop, linger 0, 16 handles, acks=1",
         kind: Kind::Produce,
-        arguments: &["--acks", "1", "--handles", "16"],
+        arguments: &["--acks", "1", "--clients", "16"],
         flushed: false,
         warmup_seconds: None,
         targets: HANDLES,
@@ -115,7 +119,7 @@ pub const LOADS: &[Load] = &[
         name: "handles16-all",
         title: "closed loop, linger 0, 16 handles, acks=all flushed",
         kind: Kind::Produce,
-        arguments: &["--acks", "all", "--handles", "16"],
+        arguments: &["--acks", "all", "--clients", "16"],
         flushed: true,
         warmup_seconds: None,
         targets: HANDLES,
@@ -124,7 +128,7 @@ pub const LOADS: &[Load] = &[
         name: "linger1-1",
         title: "closed loop, linger 1 ms, acks=1",
         kind: Kind::Produce,
-        arguments: &["--acks", "1", "--linger-ms", "1"],
+        arguments: &["--acks", "1", "--linger", "1ms"],
         flushed: false,
         warmup_seconds: None,
         targets: LINGER,
@@ -133,7 +137,7 @@ pub const LOADS: &[Load] = &[
         name: "linger1-all",
         title: "closed loop, linger 1 ms, acks=all flushed",
         kind: Kind::Produce,
-        arguments: &["--acks", "all", "--linger-ms", "1"],
+        arguments: &["--acks", "all", "--linger", "1ms"],
         flushed: true,
         warmup_seconds: None,
         targets: LINGER,
@@ -142,7 +146,7 @@ pub const LOADS: &[Load] = &[
         name: "bulk-1",
         title: "open loop, linger 5 ms, acks=1",
         kind: Kind::Produce,
-        arguments: &["--acks", "1", "--linger-ms", "5", "--open-loop"],
+        arguments: &["--acks", "1", "--linger", "5ms", "--queue"],
         flushed: false,
         warmup_seconds: None,
         targets: BULK,
@@ -151,7 +155,7 @@ pub const LOADS: &[Load] = &[
         name: "bulk-all",
         title: "open loop, linger 5 ms, acks=all flushed",
         kind: Kind::Produce,
-        arguments: &["--acks", "all", "--linger-ms", "5", "--open-loop"],
+        arguments: &["--acks", "all", "--linger", "5ms", "--queue"],
         flushed: true,
         warmup_seconds: None,
         targets: BULK,
@@ -208,7 +212,7 @@ pub const LOADS: &[Load] = &[
     },
 ];
 
-const MANY: &[&str] = &["--acks", "all", "--partitions", "1000", "--handles", "200", "--concurrency", "1000"];
+const MANY: &[&str] = &["--acks", "all", "--partitions", "1000", "--clients", "200", "--concurrency", "1000"];
 
 impl Load {
     /// The floor cannot be read from, and only the floor of the load's own kind is its measure.

@@ -54,7 +54,7 @@ pub trait Server {
 }
 
 /// A child process with a directory, a log and a port.
-pub(super) struct Process {
+pub struct Process {
     child: Option<Child>,
     home: PathBuf,
     port: u16,
@@ -65,23 +65,23 @@ impl Process {
         Ok(Self::at_port(home, free_port()?))
     }
 
-    pub(super) fn at_port(home: PathBuf, port: u16) -> Self {
+    pub fn at_port(home: PathBuf, port: u16) -> Self {
         Self { child: None, home, port }
     }
 
-    pub(super) fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.home.join("data")
     }
 
-    pub(super) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    pub(super) fn wipe(&self) -> Result<()> {
+    pub fn wipe(&self) -> Result<()> {
         match fs::remove_dir_all(&self.home) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("emptying {}", self.home.display()))
@@ -98,7 +98,7 @@ impl Process {
     }
 
     /// Starts the command with its output in a log; returns when, in milliseconds since 1970.
-    pub(super) fn spawn(&mut self, command: &mut Command) -> Result<f64> {
+    pub fn spawn(&mut self, command: &mut Command) -> Result<f64> {
         let path = self.log();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("opening {}", path.display()))?;
@@ -110,7 +110,7 @@ impl Process {
     }
 
     /// Waits until `ready` says so; what is not ready in time is killed.
-    pub(super) fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
+    pub fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<()> {
         let began = Instant::now();
         while !ready() {
             let log = self.log();
@@ -131,7 +131,7 @@ impl Process {
         self.home.join("server.log")
     }
 
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill().context("killing a server")?;
             child.wait().context("waiting for a killed server")?;
@@ -410,7 +410,7 @@ pub fn rss_mib(pid: u32) -> Result<f64> {
 
 /// A port below the range that outgoing connections take theirs from: a client that keeps trying a port of that
 /// range while nobody listens can come to be connected to itself, and then the server cannot have the port.
-pub(super) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     const FROM: u32 = 10_000;
     const COUNT: u32 = 20_000;
     static TRIED: AtomicU32 = AtomicU32::new(0);
@@ -424,7 +424,7 @@ pub(super) fn free_port() -> Result<u16> {
     bail!("no port from {FROM} to {} is free on 127.0.0.1", FROM + COUNT)
 }
 
-pub(super) fn is_ready(address: &str) -> bool {
+pub fn is_ready(address: &str) -> bool {
     use std::io::{Read, Write};
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(address)?;

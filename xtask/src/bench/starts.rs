@@ -45,7 +45,7 @@ pub fn after_kill(generator: &Generator, servers: &mut [Box<dyn Server>], plan: 
             let started = server.start_again()?;
             starts.add(round, server.name(), first_write_at(client)?.acknowledged_epoch_ms - started);
             // So that there is something to recover in the next round too.
-            generator.fill(server.as_ref(), "many", PARTITIONS, messages / 20)?;
+            generator.fill_more(server.as_ref(), "many", PARTITIONS, messages / 20)?;
         }
         server.stop()?;
     }
