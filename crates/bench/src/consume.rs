@@ -73,7 +73,11 @@ fn earliest(args: &ConsumeArgs) -> Result<bool> {
     }
     let present = present(&session)?;
     if present < args.messages {
-        bail!("topic {} holds {present} messages; {} are wanted (--messages)", args.target.topic, args.messages);
+        bail!(
+            "topic {} holds {present} messages; {} are wanted (--messages)",
+            args.target.topic,
+            args.messages
+        );
     }
     let passes: &[(&str, bool)] = match args.cache {
         Cache::Warm => &[("consume", false)],
@@ -90,8 +94,6 @@ fn earliest(args: &ConsumeArgs) -> Result<bool> {
         }
         read(args, &session, name, &mut all)?;
     }
-    all.server_cpu_us_per_message =
-        verdict::cpu_per_message(&all.servers, &all.metrics, verdict::messages(&all.streams));
     session.finish(all, false, false)
 }
 
@@ -151,8 +153,10 @@ fn read(args: &ConsumeArgs, session: &Session, pass: &str, all: &mut Found) -> R
     bar.finish_and_clear();
     window.cut();
     all.interrupted |= interrupt::requested();
-    all.servers = watched.0.finish().unwrap_or_default();
-    all.client = watched.1.finish()?.pop().unwrap_or_default();
+    let before_this_pass = all.streams.len();
+    all.metrics.clear();
+    all.servers = watched.0.finish().into_iter().flatten().collect();
+    all.client = watched.1.finish().into_iter().flatten().next().unwrap_or_default();
     for before in &metrics {
         let after = crate::metrics::Reading::take(before.url())?;
         all.metrics.push(before.until(&after));
@@ -170,6 +174,9 @@ fn read(args: &ConsumeArgs, session: &Session, pass: &str, all: &mut Found) -> R
         let stream = finish(&name, &mut group, &mut gathered, &window, second, session, all)?;
         all.streams.push(stream);
     }
+    // Of two passes, what was used is that of the second one.
+    let messages = all.streams.iter().skip(before_this_pass).map(|stream| stream.messages).sum();
+    all.server_cpu_us_per_message = verdict::cpu_per_message(&all.servers, &all.metrics, messages);
     verdict::judge_client(all, watched.2.share(), true);
     Ok(())
 }
@@ -183,7 +190,7 @@ fn finish(
     session: &Session,
     all: &mut Found,
 ) -> Result<Stream> {
-    let seen = group.finish()?;
+    let seen = group.finish(&session.topic)?;
     gathered.gather(&group.board(), second)?;
     let mut stream = counted(&group.board(), window, gathered, true)?;
     stream.name = name.to_owned();

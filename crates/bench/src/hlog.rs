@@ -31,7 +31,8 @@ pub fn write(path: &Path, start: SystemTime, streams: &[Intervals]) -> Result<()
         .with_context(named)?;
     for stream in streams {
         // A tag holds no comma, space or line end.
-        let tag: String = stream.stream.chars().map(|c| if c.is_alphanumeric() || c == '=' { c } else { '-' }).collect();
+        let tag: String =
+            stream.stream.chars().map(|c| if c.is_alphanumeric() || c == '=' { c } else { '-' }).collect();
         for (second, latencies) in &stream.seconds {
             let begin = Duration::from_secs(u64::try_from(*second).unwrap_or(0));
             log.write_histogram(latencies.inner(), begin, Duration::from_secs(1), Tag::new(&tag))
@@ -54,7 +55,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.hlog");
         let streams: Vec<_> = ["acks=1", "end to end"]
-            .map(|name| Intervals { stream: name.to_owned(), seconds: vec![(0, latencies.clone()), (1, latencies.clone())] })
+            .map(|name| Intervals {
+                stream: name.to_owned(),
+                seconds: vec![(0, latencies.clone()), (1, latencies.clone())],
+            })
             .into();
         write(&path, SystemTime::now(), &streams).unwrap();
         let text = std::fs::read(&path).unwrap();

@@ -140,7 +140,8 @@ impl Seen {
     pub fn corrupt(&mut self, partition: i32, offset: i64) {
         self.counts.corrupt += 1;
         if self.corrupt_at.len() < EXAMPLES {
-            self.corrupt_at.push(format!("the message at offset {offset} of partition {partition} is corrupt"));
+            self.corrupt_at
+                .push(format!("the message at offset {offset} of partition {partition} is corrupt"));
         }
     }
 
@@ -209,9 +210,9 @@ impl Seen {
                 if found.examples.len() >= EXAMPLES {
                     break;
                 }
-                found
-                    .examples
-                    .push(format!("producer {producer} sequence {sequence} of partition {partition} is lost"));
+                found.examples.push(format!(
+                    "producer {producer} sequence {sequence} of partition {partition} is lost"
+                ));
             }
         }
         let seen: u64 =

@@ -36,7 +36,8 @@ pub fn probe_disk(folder: &Path) -> Result<DiskFlush> {
     let path = folder.join(format!(".chronik-bench-probe-{}", std::process::id()));
     let times = time_flushes(&path);
     let _ = fs::remove_file(&path);
-    let mut times = times.with_context(|| format!("timing flushes in {} (--disk-probe)", folder.display()))?;
+    let mut times =
+        times.with_context(|| format!("timing flushes in {} (--disk-probe)", folder.display()))?;
     times.sort_unstable();
     let at = |part: f64| {
         let index = ((times.len() as f64 * part).ceil() as usize).saturating_sub(1);
@@ -81,7 +82,10 @@ impl IdleTime {
     /// The idle share since the start, 0 to 1; none where the kernel does not tell.
     pub fn share(&self) -> Option<f64> {
         let ((idle_before, all_before), (idle, all)) = (self.0?, processor_ticks()?);
-        Some(idle.saturating_sub(idle_before) as f64 / all.checked_sub(all_before).filter(|all| *all > 0)? as f64)
+        Some(
+            idle.saturating_sub(idle_before) as f64
+                / all.checked_sub(all_before).filter(|all| *all > 0)? as f64,
+        )
     }
 }
 

@@ -84,7 +84,8 @@ fn software(text: &str) -> Option<String> {
         let name = name.strip_suffix("_build_info").or_else(|| name.strip_suffix("_build"))?;
         Some((name, labels))
     })?;
-    let version = labels.split(',').find_map(|label| label.trim().strip_prefix("version=\"")?.strip_suffix('"'));
+    let version =
+        labels.split(',').find_map(|label| label.trim().strip_prefix("version=\"")?.strip_suffix('"'));
     Some(version.map_or_else(|| name.to_owned(), |version| format!("{name} {version}")))
 }
 

@@ -59,12 +59,21 @@ fn text(result: &RunResult) -> String {
     }
     process("client", &result.client, "", &mut out);
     if let Some(flush) = &result.machine.disk_flush {
-        out += &format!("  disk         {:.0} µs a flush (p99 {:.0})   {}\n", flush.p50_us, flush.p99_us, flush.folder);
+        out += &format!(
+            "  disk         {:.0} µs a flush (p99 {:.0})   {}\n",
+            flush.p50_us, flush.p99_us, flush.folder
+        );
     }
     if let Some(found) = &result.verification {
         out += &format!(
             "  read back    {} of {} acknowledged   {} lost   {} corrupt   {} duplicated   {} reordered   {:.1} s\n",
-            found.found, found.acknowledged, found.lost, found.corrupt, found.duplicated, found.reordered, found.seconds
+            found.found,
+            found.acknowledged,
+            found.lost,
+            found.corrupt,
+            found.duplicated,
+            found.reordered,
+            found.seconds
         );
         for example in &found.examples {
             out += &format!("               {example}\n");
@@ -134,7 +143,9 @@ fn describe_saturation(saturation: &crate::result::Saturation, out: &mut String)
         *out += &format!("  {:>10.0}/s {bar} {:>9.2} ms\n", step.target_rate, step.p99_ms);
     }
     *out += &match saturation.knee_messages_per_second {
-        Some(knee) => format!("knee: {knee:.0} messages a second with p99 within {} ms\n", saturation.p99_limit_ms),
+        Some(knee) => {
+            format!("knee: {knee:.0} messages a second with p99 within {} ms\n", saturation.p99_limit_ms)
+        }
         None => "knee: none of the rates kept the limit\n".to_owned(),
     };
 }
@@ -173,11 +184,16 @@ mod tests {
             ..Stream::default()
         });
         let step = |rate, p99_ms| SaturationStep { target_rate: rate, p99_ms, ..SaturationStep::default() };
-        result.saturation =
-            Some(Saturation { p99_limit_ms: 10.0, knee_messages_per_second: Some(2000.0), steps: vec![step(4000.0, 90.0), step(2000.0, 2.0)] });
+        result.saturation = Some(Saturation {
+            p99_limit_ms: 10.0,
+            knee_messages_per_second: Some(2000.0),
+            steps: vec![step(4000.0, 90.0), step(2000.0, 2.0)],
+        });
         result.failures.push("5 messages lost".to_owned());
         let text = text(&result);
-        for part in ["closed loop, acks=all", "p99 3.25 ms", "from send", "knee: 2000", "FAILED: 5 messages lost"] {
+        for part in
+            ["closed loop, acks=all", "p99 3.25 ms", "from send", "knee: 2000", "FAILED: 5 messages lost"]
+        {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         let (low, high) = (text.find("2000/s").unwrap(), text.find("4000/s").unwrap());

@@ -41,13 +41,13 @@ impl Watch {
         Ok(Self { threads: Some(thread_ticks()), ..Self::start(&[std::process::id()])? })
     }
 
-    /// What they used since then.
-    pub fn finish(&self) -> Result<Vec<ProcessUse>> {
+    /// What they used since then; an error for each that is gone.
+    pub fn finish(&self) -> Vec<Result<ProcessUse>> {
         let seconds = self.started.elapsed().as_secs_f64().max(0.001);
         let busiest_thread = self.threads.as_ref().map(|before| {
-            let used = thread_ticks().into_iter().map(|(thread, ticks)| {
-                ticks.saturating_sub(before.get(&thread).copied().unwrap_or(0))
-            });
+            let used = thread_ticks()
+                .into_iter()
+                .map(|(thread, ticks)| ticks.saturating_sub(before.get(&thread).copied().unwrap_or(0)));
             used.max().unwrap_or(0) as f64 / TICKS_PER_SECOND / seconds
         });
         self.processes
@@ -62,7 +62,10 @@ impl Watch {
                     busiest_thread,
                     peak_rss_kib: status_number(*pid, "VmHWM:")?,
                     rss_kib: status_number(*pid, "VmRSS:")?,
-                    disk_written_bytes: now.written.zip(before.written).map(|(now, before)| now.saturating_sub(before)),
+                    disk_written_bytes: now
+                        .written
+                        .zip(before.written)
+                        .map(|(now, before)| now.saturating_sub(before)),
                     voluntary_switches: now.voluntary.saturating_sub(before.voluntary),
                     involuntary_switches: now.involuntary.saturating_sub(before.involuntary),
                 })
@@ -75,7 +78,8 @@ fn sample(pid: u32) -> Result<Sample> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path)
         .with_context(|| format!("reading {path} (is {pid} of --server-pids a process of this machine?)"))?;
-    let ticks = cpu_ticks(&stat).ok_or_else(|| anyhow!("{path} is not in the form this tool knows: {stat:?}"))?;
+    let ticks =
+        cpu_ticks(&stat).ok_or_else(|| anyhow!("{path} is not in the form this tool knows: {stat:?}"))?;
     // Readable only for processes of the same user.
     let written = fs::read_to_string(format!("/proc/{pid}/io"))
         .ok()
@@ -128,10 +132,10 @@ mod tests {
     fn a_busy_process_shows_its_cpu_time_memory_and_busiest_thread() {
         let watch = Watch::start_own().unwrap();
         let mut sum = 0u64;
-        while watch.finish().unwrap()[0].cpu_seconds < 0.05 {
+        while watch.finish()[0].as_ref().unwrap().cpu_seconds < 0.05 {
             sum = (0..1_000_000u64).fold(sum, |a, b| std::hint::black_box(a ^ b));
         }
-        let used = &watch.finish().unwrap()[0];
+        let used = watch.finish().remove(0).unwrap();
         assert!(used.peak_rss_kib > 100);
         assert!(used.busiest_thread.unwrap() > 0.0 && used.cores_busy > 0.0);
     }

@@ -180,9 +180,7 @@ impl Producers {
         let mut handles = Vec::with_capacity(load.handles);
         for index in 0..load.handles {
             let concurrency = match load.pace {
-                Pace::Closed(all) => {
-                    all / load.handles + usize::from(index < all % load.handles)
-                }
+                Pace::Closed(all) => all / load.handles + usize::from(index < all % load.handles),
                 _ => 0,
             };
             let handle = Handle {
@@ -202,7 +200,8 @@ impl Producers {
             if matches!(load.pace, Pace::Transactions(_)) {
                 config.set("transactional.id", format!("chronik-bench-{:016x}-{index}", load.content.run));
             }
-            let producer: BaseProducer<Handle> = config.create_with_context(handle).context("making a producer")?;
+            let producer: BaseProducer<Handle> =
+                config.create_with_context(handle).context("making a producer")?;
             let producer = Arc::new(producer);
             let _ = producer.context().itself.set(Arc::downgrade(&producer));
             if matches!(load.pace, Pace::Transactions(_)) {

@@ -40,7 +40,11 @@ impl Live {
         self.failed += last().map(|second| second.failed).sum::<u64>();
         let rates: Vec<String> = last().map(|second| second.messages.to_string()).collect();
         let p99 = last().map(|second| second.p99_ms).fold(0.0, f64::max);
-        self.bar.set_prefix(if warming_up { format!("{} (warm-up)", self.title) } else { self.title.clone() });
+        self.bar.set_prefix(if warming_up {
+            format!("{} (warm-up)", self.title)
+        } else {
+            self.title.clone()
+        });
         self.bar.inc(1);
         self.bar.set_message(format!("{} msg/s  p99 {p99:.2} ms  {} errors", rates.join(" + "), self.failed));
     }

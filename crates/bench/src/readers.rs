@@ -54,6 +54,8 @@ struct Shared {
 
 /// A group that reads.
 pub struct Group {
+    /// Its name, if the broker knows it.
+    name: Option<String>,
     shared: Arc<Shared>,
     members: Vec<JoinHandle<Member>>,
     assigned: Vec<Arc<AtomicUsize>>,
@@ -158,7 +160,16 @@ impl Group {
             let shared = shared.clone();
             members.push(std::thread::spawn(move || shared.read(&consumer, index)));
         }
-        Ok(Self { shared, members, assigned, partitions: topic.partitions as usize, from_zero, asked_ns })
+        let name = spec.group.then(|| name.to_owned());
+        Ok(Self {
+            name,
+            shared,
+            members,
+            assigned,
+            partitions: topic.partitions as usize,
+            from_zero,
+            asked_ns,
+        })
     }
 
     /// Waits until every partition has a member.
@@ -197,15 +208,19 @@ impl Group {
         Duration::from_nanos(self.shared.window.now().saturating_sub(last))
     }
 
-    /// Ends reading: nothing more is counted when this returns.
-    pub fn finish(&mut self) -> Result<GroupSeen> {
+    /// Ends reading, and takes the group off the broker: nothing more is counted when this returns.
+    pub fn finish(&mut self, topic: &Topic) -> Result<GroupSeen> {
         self.shared.stop.store(true, Ordering::Release);
         let mut seen = Seen::default();
         let mut slowest = None;
         for member in self.members.drain(..) {
-            let member = member.join().map_err(|_| anyhow!("a consumer thread panicked; its message is above"))?;
+            let member =
+                member.join().map_err(|_| anyhow!("a consumer thread panicked; its message is above"))?;
             seen.merge(member.seen);
             slowest = slowest.max(member.first_ns);
+        }
+        if let Some(name) = &self.name {
+            topic.forget_group(name);
         }
         let errors = std::mem::take(&mut *self.shared.errors.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(GroupSeen {

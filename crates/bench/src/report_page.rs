@@ -1,7 +1,7 @@
 //! `chronik-bench report`: Markdown, charts and one HTML page, of result files alone.
 
 use crate::report_page_data::{LAYOUT, Layout, Results};
-use crate::report_page_text::{Block, blocks};
+use crate::report_page_text::{Block, MEANING, blocks};
 use anyhow::{Context, Result};
 use chronik_charts::{Page, Part};
 use clap::Args;
@@ -86,8 +86,10 @@ fn text(title: &str, blocks: &[Block], charts: &str) -> String {
             Block::List(items) => write!(out, "\n- {}\n", items.join("\n- ")),
             Block::Picture { name, title, .. } => write!(out, "\n![{title}]({charts}{name})\n"),
             Block::Table { columns, rows } => {
+                let is_text =
+                    |index: usize| index < 2 || columns.get(index).is_some_and(|name| name == MEANING);
                 let rule: Vec<&str> =
-                    (0..columns.len()).map(|index| if index < 2 { "---" } else { "---:" }).collect();
+                    (0..columns.len()).map(|index| if is_text(index) { "---" } else { "---:" }).collect();
                 let _ = write!(out, "\n| {} |\n|{}|\n", columns.join(" | "), rule.join("|"));
                 for (_, cells) in rows {
                     let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();

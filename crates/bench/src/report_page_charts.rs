@@ -1,8 +1,10 @@
 //! The charts of a report's sections.
 
 use crate::compare_runs::{FIGURES, Spread, spread};
+use crate::histogram::Latencies;
 use crate::report_page_data::{Layout, Results, Section, Side};
 use crate::report_page_text::{Block, owned, stream_names, suffix};
+use crate::result::RunResult;
 use chronik_charts::{Axis, Bars, Chart, Series, svg};
 
 /// What is drawn of each section.
@@ -35,6 +37,11 @@ pub fn pictures(section: &Section, layout: &Layout, results: &Results) -> Vec<Bl
         &format!("{name}-saturation"),
         &format!("{}: latency over load", section.title),
         &saturations(section, layout, results),
+    ));
+    out.extend(picture(
+        &format!("{name}-distribution"),
+        &format!("{}: how many messages took how long", section.title),
+        &distributions(section, layout, results),
     ));
     out.extend(picture(
         &format!("{name}-time"),
@@ -149,6 +156,52 @@ fn saturations(section: &Section, layout: &Layout, results: &Results) -> Vec<Cha
     charts
 }
 
+/// One in so many messages took longer: of all rounds together, where rows are no points of a line.
+fn distributions(section: &Section, layout: &Layout, results: &Results) -> Vec<Chart> {
+    if section.x_title.is_some() {
+        return Vec::new();
+    }
+    let mut charts = Vec::new();
+    for row in &section.rows {
+        let mut series = Vec::new();
+        for side in &layout.sides {
+            let runs = owned(results, row, side);
+            for stream in stream_names(&runs) {
+                if let Some(points) = distribution(&runs, &stream) {
+                    series.push(Series { name: format!("{}{}", side.title, suffix(&runs, &stream)), points });
+                }
+            }
+        }
+        if !series.is_empty() {
+            charts.push(Chart {
+                title: row.title.clone(),
+                x_title: "one message in so many took longer".to_owned(),
+                y_title: "ms".to_owned(),
+                x_axis: Axis::Logarithmic,
+                series,
+            });
+        }
+    }
+    charts
+}
+
+fn distribution(runs: &[RunResult], stream: &str) -> Option<Vec<(f64, f64)>> {
+    let mut all: Option<Latencies> = None;
+    for found in runs.iter().flat_map(|run| &run.streams).filter(|found| found.name == stream) {
+        // A histogram that can't be read is left out; the percentiles stand in the table all the same.
+        let Ok(latencies) = Latencies::decode(&found.latency.as_ref()?.histogram) else { continue };
+        match &mut all {
+            Some(all) => all.merge(&latencies).ok()?,
+            None => all = Some(latencies),
+        }
+    }
+    let all = all.filter(|all| all.count() > 0)?;
+    let count = all.count() as f64;
+    let steps = [2.0, 4.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6];
+    let points = steps.iter().filter(|in_so_many| **in_so_many <= count);
+    Some(points.map(|in_so_many| (*in_so_many, all.quantile_ms(1.0 - 1.0 / in_so_many))).collect())
+}
+
 /// Throughput second by second, for rows in which something happens on the way.
 fn times(section: &Section, layout: &Layout, results: &Results) -> Vec<Chart> {
     let mut charts = Vec::new();
@@ -193,6 +246,21 @@ fn times(section: &Section, layout: &Layout, results: &Results) -> Vec<Chart> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn distributions_are_of_all_rounds_together() {
+        let run = |ms: u64| {
+            let mut latencies = Latencies::new().unwrap();
+            (0..10).for_each(|_| latencies.record(ms * 1_000_000));
+            let mut run = crate::report_page_text::tests::run(1.0, 1.0);
+            run.streams[0].latency = Some(latencies.describe().unwrap());
+            run
+        };
+        let points = distribution(&[run(1), run(9)], "produce").unwrap();
+        assert_eq!(points.iter().map(|point| point.0).collect::<Vec<_>>(), [2.0, 4.0, 10.0, 20.0]);
+        assert!((points[0].1 - 1.0).abs() < 0.01 && (points[3].1 - 9.0).abs() < 0.01, "{points:?}");
+        assert!(distribution(&[run(1)], "other").is_none());
+    }
 
     #[test]
     fn titles_become_names_of_files() {

@@ -38,19 +38,10 @@ pub enum Block {
 /// What stands where nothing was measured.
 const NOT_MEASURED: &str = "not measured";
 const NOTHING: &str = "–";
-const COLUMNS: [&str; 11] = [
-    "what",
-    "server",
-    "msg/s",
-    "MB/s",
-    "total",
-    "failed",
-    "p50 ms",
-    "p99 ms",
-    "p99.9 ms",
-    "max ms",
-    "an answer means",
-];
+/// The one column of words.
+pub const MEANING: &str = "an answer means";
+const COLUMNS: [&str; 11] =
+    ["what", "server", "msg/s", "MB/s", "total", "failed", "p50 ms", "p99 ms", "p99.9 ms", "max ms", MEANING];
 
 /// The whole report.
 pub fn blocks(layout: &Layout, results: &Results) -> Vec<Block> {
@@ -188,6 +179,15 @@ fn standing(layout: &Layout, results: &Results) -> Vec<Block> {
     out
 }
 
+/// What is said of runs without a stream: of a search for saturation that ended where it began.
+fn no_knee(runs: &[RunResult]) -> String {
+    let limits = runs.iter().filter_map(|run| run.saturation.as_ref()).map(|found| found.p99_limit_ms);
+    match limits.reduce(f64::max) {
+        Some(limit) => format!("no rate kept p99 within {limit} ms"),
+        None => "nothing came".to_owned(),
+    }
+}
+
 /// The lines of one row: each side, each of its streams, and what another machine showed.
 fn run_lines(row: &Row, layout: &Layout, results: &Results) -> Vec<(String, Vec<String>)> {
     let mut lines = Vec::new();
@@ -205,6 +205,12 @@ fn run_lines(row: &Row, layout: &Layout, results: &Results) -> Vec<(String, Vec<
         }
         for name in stream_names(&runs) {
             lines.push((side.title.clone(), stream_line(row, side, meaning, &runs, &name)));
+        }
+        if stream_names(&runs).is_empty() {
+            let mut cells = vec![row.title.clone(), side.title.clone(), no_knee(&runs)];
+            cells.resize(COLUMNS.len() - 1, NOTHING.to_owned());
+            cells.push(meaning.clone());
+            lines.push((side.title.clone(), cells));
         }
     }
     lines.extend(row.reference.iter().map(|reference| (String::new(), reference_line(row, reference))));
@@ -248,7 +254,7 @@ fn stream_line(row: &Row, side: &Side, meaning: &str, runs: &[RunResult], name: 
 fn reference_line(row: &Row, reference: &Reference) -> Vec<String> {
     let mut cells = vec![row.title.clone(), reference.title.clone(), reference.messages_per_second.clone()];
     cells.resize(6, NOTHING.to_owned());
-    cells.extend(reference.latency_ms.iter().map(|ms| number(*ms)));
+    cells.extend(reference.latency_ms.iter().map(f64::to_string));
     cells.resize(COLUMNS.len() - 1, NOTHING.to_owned());
     cells.push(reference.remark.clone());
     cells
@@ -305,7 +311,7 @@ fn costs(layout: &Layout, results: &Results) -> Vec<Block> {
         Block::Heading("What it costs".to_owned()),
         Block::Text(
             "Medians of the rounds, over all processes of the server. Bytes written are those that the kernel says the processes caused, by the end \
-             of the measurement, for each byte of payload that was acknowledged or read in it."
+             of the measurement, for each byte of payload that was acknowledged in it; where nothing was produced, that was read."
                 .to_owned(),
         ),
         Block::Table { columns: columns.map(str::to_owned).to_vec(), rows },
@@ -326,7 +332,11 @@ fn cost_line(
         return None;
     }
     let messages = |run: &RunResult| run.streams.iter().map(|stream| stream.messages).sum::<u64>() as f64;
-    let bytes = |run: &RunResult| run.streams.iter().map(|stream| stream.bytes).sum::<u64>() as f64;
+    let bytes = |run: &RunResult| {
+        let sum = |kind: &str| run.streams.iter().filter(|s| s.kind == kind).map(|s| s.bytes).sum::<u64>();
+        let written = sum("produce");
+        (if written > 0 { written } else { sum("consume") }) as f64
+    };
     let cells = vec![
         format!("{}: {}", section.title, row.title),
         side.title.clone(),
@@ -359,8 +369,8 @@ fn remarks(results: &Results) -> Vec<Block> {
             verified += u64::from(verification.passed);
             read_back += verification.found;
         }
-        failures.extend(run.failures.iter().map(|failure| format!("{row}, {side}: {failure}")));
-        warnings.extend(run.warnings.iter().map(|warning| format!("{row}, {side}: {warning}")));
+        failures.extend(run.failures.iter().map(|failure| (format!("{row}, {side}"), failure.as_str())));
+        warnings.extend(run.warnings.iter().map(|warning| (format!("{row}, {side}"), warning.as_str())));
     }
     if results.all_runs().next().is_none() {
         return Vec::new();
@@ -372,13 +382,32 @@ fn remarks(results: &Results) -> Vec<Block> {
             number(read_back as f64)
         )),
     ];
-    for (title, mut found) in [("Failures:", failures), ("Warnings of the load generator:", warnings)] {
-        found.dedup();
-        if !found.is_empty() {
-            out.extend([Block::Text(title.to_owned()), Block::List(found)]);
-        }
+    if !failures.is_empty() {
+        let each = failures.into_iter().map(|(place, failure)| format!("{place}: {failure}"));
+        out.extend([Block::Text("Failures:".to_owned()), Block::List(each.collect())]);
+    }
+    if !warnings.is_empty() {
+        let title = "Warnings of the load generator, those that differ in their figures alone together:";
+        out.extend([Block::Text(title.to_owned()), Block::List(alike(&warnings))]);
     }
     out
+}
+
+/// Warnings that say the same but for their figures, once each.
+fn alike(warnings: &[(String, &str)]) -> Vec<String> {
+    let form = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "").replace('.', "");
+    let mut groups: Vec<(String, &(String, &str), usize)> = Vec::new();
+    for warning in warnings {
+        match groups.iter_mut().find(|(known, ..)| *known == form(warning.1)) {
+            Some((_, _, count)) => *count += 1,
+            None => groups.push((form(warning.1), warning, 1)),
+        }
+    }
+    let sentence = |(_, (place, text), count): (String, &(String, &str), usize)| match count {
+        1 => format!("{place}: {text}"),
+        count => format!("{count} runs, such as {place}: {text}"),
+    };
+    groups.into_iter().map(sentence).collect()
 }
 
 /// A row's runs on one side, as `compare_runs` takes them.
@@ -485,8 +514,22 @@ pub mod tests {
             [
                 "acks=1|CHRONIK|not measured|–|–|–|–|–|–|–|written",
                 "acks=1|KAFKA|not measured|–|–|–|–|–|–|–|written",
-                "acks=1|another machine|53,227|–|–|–|1.95|5.34|10.5|19.1|",
+                "acks=1|another machine|53,227|–|–|–|1.95|5.34|10.49|19.15|",
             ]
+        );
+    }
+
+    #[test]
+    fn warnings_that_differ_in_figures_alone_stand_together() {
+        let at = |place: &str| format!("{place}, chronik");
+        let warnings = [
+            (at("a"), "0.5 cores were busy"),
+            (at("b"), "12 cores were busy"),
+            (at("c"), "the disk is full"),
+        ];
+        assert_eq!(
+            alike(&warnings),
+            ["2 runs, such as a, chronik: 0.5 cores were busy", "c, chronik: the disk is full"]
         );
     }
 

@@ -2,12 +2,12 @@
 //! last rate that kept it and the first that did not.
 
 use crate::args::SaturateArgs;
+use crate::interrupt;
 use crate::ledger::Acknowledged;
 use crate::producers::Pace;
 use crate::result::{Saturation, SaturationStep, Stream};
 use crate::scenario::{self, Found};
 use crate::session::{self, Session};
-use crate::interrupt;
 use anyhow::{Result, bail};
 
 /// A rate counts as reached if so much of it was acknowledged in the measured time.
@@ -78,7 +78,8 @@ pub fn run(args: &SaturateArgs) -> Result<bool> {
     let mut failures = Vec::new();
     while let Some(rate) = search.next().filter(|_| !interrupt::requested()) {
         let pace = Pace::Rate(rate);
-        let load = session.load(&args.content, &args.sending, args.acks, pace, first_producer, args.verify)?;
+        let load =
+            session.load(&args.content, &args.sending, args.acks, pace, first_producer, args.verify)?;
         // Each step has producers of its own, so that what it left unanswered burdens no other.
         first_producer += args.sending.clients;
         let mut scenario = session.scenario(&format!("{rate:.0}/s"), args.warmup.0, args.duration.0);

@@ -95,13 +95,13 @@ impl Watched {
 
     /// A server that is gone by now (killed on purpose, perhaps) is a warning; the figures of the load are there all the same.
     fn finish(&self, found: &mut Found) -> Option<f64> {
-        match self.servers.finish() {
-            Ok(used) => found.servers = used,
-            Err(error) => found.warnings.push(format!("a server can't be watched any more: {error:#}")),
+        for used in self.servers.finish() {
+            match used {
+                Ok(used) => found.servers.push(used),
+                Err(error) => found.warnings.push(format!("a server can't be watched any more: {error:#}")),
+            }
         }
-        if let Ok(mut used) = self.own.finish() {
-            found.client = used.pop().unwrap_or_default();
-        }
+        found.client = self.own.finish().into_iter().flatten().next().unwrap_or_default();
         for before in &self.metrics {
             match Reading::take(before.url()) {
                 Ok(after) => {
@@ -194,7 +194,7 @@ pub fn run(scenario: &Scenario, topic: &Topic) -> Result<Found> {
         std::thread::sleep(TICK.min(until_next_second(&window)));
         gather_until(window.now(), &mut gathered)?;
     }
-    let seen = groups.iter_mut().map(Group::finish).collect::<Result<Vec<_>>>()?;
+    let seen = groups.iter_mut().map(|group| group.finish(topic)).collect::<Result<Vec<_>>>()?;
     let last = second_of(&window, window.now());
     for (gathered, board) in gathered.iter_mut().zip(&all_boards) {
         gathered.gather(board, last)?;
@@ -249,7 +249,12 @@ fn until_next_second(window: &Window) -> Duration {
 }
 
 /// What every stream has; `between_messages` counts the time from the first message to the last.
-pub fn counted(board: &Board, window: &Window, gathered: &Gathered, between_messages: bool) -> Result<Stream> {
+pub fn counted(
+    board: &Board,
+    window: &Window,
+    gathered: &Gathered,
+    between_messages: bool,
+) -> Result<Stream> {
     let (counts, whole_run) = board.counts();
     let (first, last) = board.first_and_last();
     let ns = match first {
@@ -284,7 +289,9 @@ fn produced(
     lag: &Latencies,
 ) -> Result<Stream> {
     let (loop_kind, latency_from) = match load.pace {
-        Pace::Closed(_) => ("closed", "send (closed loop: while the broker stalls, nothing is sent that could show it)"),
+        Pace::Closed(_) => {
+            ("closed", "send (closed loop: while the broker stalls, nothing is sent that could show it)")
+        }
         Pace::Rate(_) => ("rate", "intended send time"),
         Pace::Queue => ("queue", "send (into a queue that is kept full: latency is mostly waiting in it)"),
         Pace::Transactions(_) => ("transactions", "send, to the commit (closed loop)"),

@@ -20,7 +20,21 @@ pub const FETCH: i16 = 1;
 /// Key of the DescribeConfigs API.
 pub const DESCRIBE_CONFIGS: i16 = 32;
 /// Keys of the APIs that transactions need: InitProducerId, AddPartitionsToTxn, EndTxn.
-pub const TRANSACTIONS: [i16; 3] = [22, 24, 26];
+const TRANSACTIONS: [i16; 3] = [22, 24, 26];
+
+/// Refuses a load that needs what the broker does not serve.
+pub fn require(server: &Server, reads: bool, transactions: bool) -> Result<()> {
+    let served = |key: &i16| server.api_versions.contains_key(key);
+    if reads && !served(&FETCH) {
+        bail!("the broker does not serve Fetch, so nothing can be read back (--verify) or consumed");
+    }
+    if transactions && !TRANSACTIONS.iter().all(served) {
+        bail!(
+            "--transactional: the broker does not serve transactions (InitProducerId, AddPartitionsToTxn and EndTxn)"
+        );
+    }
+    Ok(())
+}
 
 /// Asks the first of the addresses that answers; the error says why each of them did not.
 pub fn ask(bootstrap: &str) -> Result<Server> {
@@ -213,6 +227,18 @@ mod tests {
         for length in 0..answer.len() {
             assert!(read_versions(&answer[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_load_needs_what_the_broker_serves() {
+        let serving = |keys: &[i16]| {
+            let api_versions = keys.iter().map(|key| (*key, (0, 1))).collect();
+            Server { api_versions, ..Server::default() }
+        };
+        assert!(require(&serving(&[]), false, false).is_ok());
+        assert!(require(&serving(&[]), true, false).unwrap_err().to_string().contains("Fetch"));
+        assert!(require(&serving(&[FETCH, 22]), true, true).unwrap_err().to_string().contains("EndTxn"));
+        assert!(require(&serving(&[FETCH, 22, 24, 26]), true, true).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{interrupt, machine, print, server, verdict, verify};
 use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,7 +58,9 @@ impl Session {
         server.brokers = topic.brokers()?;
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
         if cfg!(debug_assertions) {
-            warnings.push("this is a debug build of the tool: it says whether things work, not how fast".to_owned());
+            warnings.push(
+                "this is a debug build of the tool: it says whether things work, not how fast".to_owned(),
+            );
         }
         let since_1970 = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let result = RunResult {
@@ -88,7 +90,8 @@ impl Session {
         }
         Ok(Self {
             topic,
-            run: crate::random::Random::new(since_1970.as_nanos() as u64 ^ u64::from(std::process::id())).next(),
+            run: crate::random::Random::new(since_1970.as_nanos() as u64 ^ u64::from(std::process::id()))
+                .next(),
             server,
             target: target.clone(),
             output: output.clone(),
@@ -99,16 +102,8 @@ impl Session {
 
     /// Refuses what the broker can't do, before any load: reading, transactions, messages that are too large.
     pub fn require(&self, reads: bool, transactions: bool, content: &Content) -> Result<()> {
-        let served = |key: &i16| self.server.api_versions.contains_key(key);
-        if reads && !served(&server::FETCH) {
-            bail!("the broker does not serve Fetch, so nothing can be read back (--verify) or consumed");
-        }
-        if transactions && !server::TRANSACTIONS.iter().all(served) {
-            bail!(
-                "--transactional: the broker does not serve transactions (InitProducerId, AddPartitionsToTxn and EndTxn)"
-            );
-        }
-        if served(&server::DESCRIBE_CONFIGS)
+        server::require(&self.server, reads, transactions)?;
+        if self.server.api_versions.contains_key(&server::DESCRIBE_CONFIGS)
             && let Some(limit) = self.topic.largest_batch()
         {
             let largest = self.payloads(content)?.largest(content.message_size.bounds().1);
@@ -184,7 +179,14 @@ impl Session {
             stamped: smallest >= STAMP_LEN,
             run: self.run,
         };
-        Ok(Load { pace, handles: sending.clients as usize, first_producer, config, content, keeps_books: checked })
+        Ok(Load {
+            pace,
+            handles: sending.clients as usize,
+            first_producer,
+            config,
+            content,
+            keeps_books: checked,
+        })
     }
 
     /// librdkafka's settings for consumers.
@@ -217,6 +219,7 @@ impl Session {
 
     /// Reads back if it is asked for, removes the topic, writes and prints the result. True if all is well.
     pub fn finish(mut self, found: Found, verify: bool, strict: bool) -> Result<bool> {
+        let reading = self.reader_config();
         if let Some(path) = &self.output.hlog {
             hlog::write(path, found.measured_from.unwrap_or(UNIX_EPOCH), &found.intervals)?;
         }
@@ -230,10 +233,7 @@ impl Session {
         if verify && result.interrupted {
             result.warnings.push("nothing was read back (--verify), because the run was stopped".to_owned());
         } else if verify {
-            let mut config = topic::client_config(&self.target);
-            // Settings of producers are refused by consumers; what both know has been accepted by the load.
-            config.set("fetch.wait.max.ms", "100");
-            match verify::read_back(&config, &self.topic, &self.starts, self.run, &found.acknowledged) {
+            match verify::read_back(&reading, &self.topic, &self.starts, self.run, &found.acknowledged) {
                 Ok(verified) => {
                     result.failures.extend(verdict::of_verification(&verified));
                     if strict && verified.duplicated + verified.reordered > 0 {
@@ -248,6 +248,9 @@ impl Session {
             }
         }
         result.warnings.extend(verdict::near_ceiling(&found.streams, self.output.generator_ceiling));
+        // Passes and groups may all have found the same.
+        let mut said = BTreeSet::new();
+        result.warnings.retain(|warning| said.insert(warning.clone()));
         result.streams = found.streams;
         result.client = found.client;
         result.servers = found.servers;
@@ -284,12 +287,20 @@ fn write(path: &Path, result: &RunResult) -> Result<()> {
 }
 
 /// Refuses what can't be, before the broker is asked.
-pub fn check(content: &Content, sending: &Sending, acks: &[Acks], rate: Option<f64>, checked: bool) -> Result<()> {
+pub fn check(
+    content: &Content,
+    sending: &Sending,
+    acks: &[Acks],
+    rate: Option<f64>,
+    checked: bool,
+) -> Result<()> {
     if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate > 0.0 && *rate <= 1e8)) {
         bail!("--rate {rate}: a number of messages a second above 0 (up to 100 million) is wanted");
     }
     if checked && acks.contains(&Acks::None) {
-        bail!("acks=0 promises nothing, so there is nothing to check (--verify, consumers): use --acks 1 or all");
+        bail!(
+            "acks=0 promises nothing, so there is nothing to check (--verify, consumers): use --acks 1 or all"
+        );
     }
     if sending.idempotent && acks.iter().any(|acks| *acks != Acks::All) {
         bail!("--idempotent needs acks=all (KIP-98): add --acks all");
@@ -304,7 +315,10 @@ pub fn check(content: &Content, sending: &Sending, acks: &[Acks], rate: Option<f
             sending.clients
         );
     }
-    if checked && matches!(content.payload, crate::message::PayloadSpec::File(_)) && content.message_size != SizeSpec::Fixed(crate::units::Bytes(256)) {
+    if checked
+        && matches!(content.payload, crate::message::PayloadSpec::File(_))
+        && content.message_size != SizeSpec::Fixed(crate::units::Bytes(256))
+    {
         bail!("--message-size does not go with --payload file:…: each line is as long as it is");
     }
     Ok(())

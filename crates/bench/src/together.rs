@@ -45,7 +45,12 @@ pub fn mixed(args: &MixedArgs) -> Result<bool> {
     let checked = timing.verify || !args.no_consumers;
     session::check(&args.content, &args.sending, &acks, args.rate, checked)?;
     session::check_duration(timing.duration.0)?;
-    if args.shares.iter().enumerate().any(|(at, share)| acks.iter().take(at).any(|earlier| *earlier == share.acks)) {
+    if args
+        .shares
+        .iter()
+        .enumerate()
+        .any(|(at, share)| acks.iter().take(at).any(|earlier| *earlier == share.acks))
+    {
         bail!("--share: each kind of acknowledgement can stand once");
     }
     let parts: u64 = args.shares.iter().map(|share| u64::from(share.part)).sum();

@@ -46,16 +46,9 @@ pub fn apply_settings(config: &mut ClientConfig, target: &Target) {
 
 fn admin(target: &Target) -> Result<Admin> {
     let mut config = client_config(target);
-    // Only what every client knows; settings of producers and consumers would be refused here.
-    for (key, value) in target.settings.iter().filter(|(key, _)| is_general(key)) {
-        config.set(key, value);
-    }
+    // librdkafka ignores what is for another kind of client.
+    apply_settings(&mut config, target);
     config.create_with_context(Silent).context("making the admin client")
-}
-
-/// Security and sockets; what an administrative client needs as well.
-fn is_general(key: &str) -> bool {
-    ["security.", "sasl.", "ssl.", "socket.", "broker.address."].iter().any(|start| key.starts_with(start))
 }
 
 fn options(patience: Duration) -> AdminOptions {
@@ -68,7 +61,6 @@ fn wait_for<T>(future: impl Future<Output = T>) -> Result<T> {
 
 /// The topic of a run. Dropping it removes it, if the run created it.
 pub struct Topic {
-    target: Target,
     admin: Admin,
     /// Its name.
     pub name: String,
@@ -86,11 +78,10 @@ impl Topic {
         if target.use_existing {
             let partitions = existing(&admin, target)?;
             let name = target.topic.clone();
-            return Ok(Self { target: target.clone(), admin, name, partitions, created: false, removed: true });
+            return Ok(Self { admin, name, partitions, created: false, removed: true });
         }
         create(&admin, target, PATIENCE)?;
         let topic = Self {
-            target: target.clone(),
             admin,
             name: target.topic.clone(),
             partitions: target.partitions,
@@ -117,10 +108,23 @@ impl Topic {
 
     /// First and next offset of a partition.
     pub fn watermarks(&self, partition: i32) -> Result<(i64, i64)> {
-        self.admin
-            .inner()
-            .fetch_watermarks(&self.name, partition, PATIENCE)
-            .with_context(|| format!("asking for the offsets of {}-{partition}", self.name))
+        let began = Instant::now();
+        loop {
+            match self.admin.inner().fetch_watermarks(&self.name, partition, PATIENCE) {
+                Err(error) if is_for_the_moment(&error) && began.elapsed() < PATIENCE => {
+                    std::thread::sleep(AGAIN);
+                }
+                found => {
+                    return found
+                        .with_context(|| format!("asking for the offsets of {}-{partition}", self.name));
+                }
+            }
+        }
+    }
+
+    /// Removes a group of this run. One that stays costs the broker little and expires with its offsets.
+    pub fn forget_group(&self, name: &str) {
+        let _ = wait_for(self.admin.delete_groups(&[name], &options(PATIENCE)));
     }
 
     /// Removes the topic now, if the run created it and it is not to be kept.
@@ -143,7 +147,7 @@ impl Topic {
 impl Drop for Topic {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            eprintln!("chronik-bench: {error:#} (its settings: {})", self.target.bootstrap_server);
+            eprintln!("chronik-bench: {error:#}");
         }
     }
 }
@@ -188,7 +192,9 @@ fn create(admin: &Admin, target: &Target, patience: Duration) -> Result<()> {
                 "topic {topic} is there already, and this tool writes only into topics that it made: \
                  choose another (--topic), or allow it (--use-existing)"
             ),
-            Err((topic, code)) => bail!("creating topic {topic} at {}: {}", target.bootstrap_server, explain(target, code)),
+            Err((topic, code)) => {
+                bail!("creating topic {topic} at {}: {}", target.bootstrap_server, explain(target, code))
+            }
         }
     }
     Ok(())
@@ -196,10 +202,9 @@ fn create(admin: &Admin, target: &Target, patience: Duration) -> Result<()> {
 
 fn explain(target: &Target, code: RDKafkaErrorCode) -> String {
     match code {
-        RDKafkaErrorCode::InvalidReplicationFactor => format!(
-            "{code}: there are fewer nodes than {} (--replication-factor)",
-            target.replication_factor
-        ),
+        RDKafkaErrorCode::InvalidReplicationFactor => {
+            format!("{code}: there are fewer nodes than {} (--replication-factor)", target.replication_factor)
+        }
         RDKafkaErrorCode::InvalidConfig => format!("{code} (--topic-config)"),
         RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidPartitions => {
             format!("{code}: {} partitions (--partitions)", target.partitions)
@@ -224,6 +229,18 @@ fn existing(admin: &Admin, target: &Target) -> Result<i32> {
             target.bootstrap_server
         ),
     }
+}
+
+/// A node of a cluster may not know yet of a topic that another one created, or of its leader.
+fn is_for_the_moment(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+        )
+    )
 }
 
 fn wait_for_leaders(admin: &Admin, target: &Target) -> Result<()> {

@@ -38,9 +38,9 @@ pub fn run(producer: &BaseProducer<Handle>, size: usize) -> Result<()> {
         }
         settle(handle, &committed);
         if let Err(error) = committed {
-            producer.abort_transaction(PATIENCE).with_context(|| {
-                format!("aborting the transaction whose commit failed with \"{error}\"")
-            })?;
+            producer
+                .abort_transaction(PATIENCE)
+                .with_context(|| format!("aborting the transaction whose commit failed with \"{error}\""))?;
         }
     }
     Ok(())

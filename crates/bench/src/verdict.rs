@@ -14,7 +14,8 @@ const NEAR_CEILING: f64 = 0.8;
 
 /// Messages that the servers' CPU time is divided by: those of the producers, else those that were read.
 pub fn messages(streams: &[Stream]) -> u64 {
-    let of = |kind: &str| streams.iter().filter(|stream| stream.kind == kind).map(|stream| stream.messages).sum();
+    let of =
+        |kind: &str| streams.iter().filter(|stream| stream.kind == kind).map(|stream| stream.messages).sum();
     match of("produce") {
         0 => of("consume"),
         produced => produced,
@@ -60,9 +61,17 @@ pub fn of_verification(found: &Verification) -> Vec<String> {
 pub fn judge_loads(found: &mut Found) {
     for stream in found.streams.iter().filter(|stream| stream.kind == "produce") {
         if stream.whole_run.failed > 0 {
-            let reasons: Vec<String> =
-                stream.errors.iter().map(|(reason, count)| format!("{count} × {reason}{}", hint(reason))).collect();
-            found.failures.push(format!("{}: {} failed: {}", stream.name, of_messages(stream.whole_run.failed), reasons.join("; ")));
+            let reasons: Vec<String> = stream
+                .errors
+                .iter()
+                .map(|(reason, count)| format!("{count} × {reason}{}", hint(reason)))
+                .collect();
+            found.failures.push(format!(
+                "{}: {} failed: {}",
+                stream.name,
+                of_messages(stream.whole_run.failed),
+                reasons.join("; ")
+            ));
         }
         if stream.whole_run.acknowledged == 0 {
             found.failures.push(format!("{}: no message was acknowledged", stream.name));
@@ -117,8 +126,11 @@ pub fn judge_client(found: &mut Found, idle: Option<f64>, measured: bool) {
 
 /// A warning when the result is near what the tool itself can do.
 pub fn near_ceiling(streams: &[Stream], ceiling: Option<f64>) -> Option<String> {
-    let rate: f64 =
-        streams.iter().filter(|stream| stream.kind == "produce").map(|stream| stream.messages_per_second).sum();
+    let rate: f64 = streams
+        .iter()
+        .filter(|stream| stream.kind == "produce")
+        .map(|stream| stream.messages_per_second)
+        .sum();
     let ceiling = ceiling.filter(|ceiling| rate > ceiling * NEAR_CEILING)?;
     Some(format!(
         "{rate:.0} messages a second are {:.0} % of what this tool reaches itself ({ceiling:.0}): the client may be the bottleneck",
@@ -154,7 +166,11 @@ mod tests {
     fn a_busy_client_a_full_machine_and_a_late_sender_are_named() {
         let mut found = Found::default();
         found.client.busiest_thread = Some(0.97);
-        found.streams.push(Stream { name: "x".to_owned(), sender_lag_p99_ms: Some(7.0), ..Stream::default() });
+        found.streams.push(Stream {
+            name: "x".to_owned(),
+            sender_lag_p99_ms: Some(7.0),
+            ..Stream::default()
+        });
         judge_client(&mut found, Some(0.01), true);
         let all = found.warnings.join("\n");
         assert_eq!(found.warnings.len(), 3, "{all}");
@@ -167,12 +183,17 @@ mod tests {
     #[test]
     fn what_failed_is_named_with_its_reason() {
         let mut found = Found::default();
-        let mut stream = Stream { name: "produce".to_owned(), kind: "produce".to_owned(), ..Stream::default() };
+        let mut stream =
+            Stream { name: "produce".to_owned(), kind: "produce".to_owned(), ..Stream::default() };
         stream.whole_run.failed = 2;
         stream.errors.insert("MessageSizeTooLarge (Broker: Message size too large)".to_owned(), 2);
         found.streams.push(stream);
         judge_loads(&mut found);
-        assert!(found.failures[0].contains("2 messages failed: 2 × MessageSizeTooLarge"), "{:?}", found.failures);
+        assert!(
+            found.failures[0].contains("2 messages failed: 2 × MessageSizeTooLarge"),
+            "{:?}",
+            found.failures
+        );
         assert!(found.failures[0].contains("max.message.bytes"));
         assert!(found.failures[1].contains("no message was acknowledged"));
     }

@@ -153,7 +153,9 @@ mod tests {
         assert_eq!("none".parse(), Ok(KeySpec::None));
         assert_eq!("uniform:5".parse(), Ok(KeySpec::Uniform(5)));
         assert_eq!("zipf:100:0.9".parse(), Ok(KeySpec::Zipf(100, 0.9)));
-        for wrong in ["", "zipf", "uniform:0", "uniform:3:1", "zipf:10:-1", "none:3", "zipf:99999999999", "zipf:1:1:1"] {
+        for wrong in
+            ["", "zipf", "uniform:0", "uniform:3:1", "zipf:10:-1", "none:3", "zipf:99999999999", "zipf:1:1:1"]
+        {
             assert!(wrong.parse::<KeySpec>().is_err(), "{wrong}");
         }
     }

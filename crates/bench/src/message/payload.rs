@@ -83,7 +83,8 @@ impl Payloads {
             PayloadSpec::Ratio(ratio) => return Ok(Payloads::Bytes { ratio: *ratio }),
             PayloadSpec::File(path) => path,
         };
-        let size = std::fs::metadata(path).with_context(|| format!("--payload file:{}", path.display()))?.len();
+        let size =
+            std::fs::metadata(path).with_context(|| format!("--payload file:{}", path.display()))?.len();
         if size > LARGEST_FILE {
             bail!("--payload file:{}: {size} bytes; at most {LARGEST_FILE} are read", path.display());
         }
@@ -114,7 +115,8 @@ impl Payloads {
 
     /// Makes the value of the `number`-th message in `out`. Lines stand behind room for a stamp.
     pub fn write(&self, number: u64, size: usize, out: &mut Vec<u8>) {
-        const WORDS: &[u8] = b"{\"station\":\"harbour\",\"state\":\"open\",\"unit\":\"metre\",\"quality\":\"checked\"}";
+        const WORDS: &[u8] =
+            b"{\"station\":\"harbour\",\"state\":\"open\",\"unit\":\"metre\",\"quality\":\"checked\"}";
         out.clear();
         match self {
             Payloads::Bytes { ratio } => {

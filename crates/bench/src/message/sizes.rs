@@ -46,7 +46,9 @@ impl FromStr for SizeSpec {
             SizeSpec::Fixed(text.parse()?)
         };
         match spec.bounds().1 {
-            largest if largest > LARGEST => Err(format!("\"{text}\": the largest value is {}", Bytes(LARGEST))),
+            largest if largest > LARGEST => {
+                Err(format!("\"{text}\": the largest value is {}", Bytes(LARGEST)))
+            }
             _ => Ok(spec),
         }
     }
