@@ -100,6 +100,17 @@ go_tests() {
   counted '^ *--- PASS: ' '^ *--- FAIL: ' "$work/$suite.test" -test.v -test.timeout 580s "$@"
 }
 
+# rust_tests   compiles and runs the test rdkafka_client of crates/harness.
+rust_tests() {
+  need cargo "Rust"
+  cd "$repo"
+  # Of the whole workspace, whose other tests use the same build of librdkafka: a crate alone would get one of its own.
+  local build=(cargo --quiet test --workspace --test rdkafka_client)
+  echo "$suite: compiling"
+  "${build[@]}" --no-run || die "cargo test --no-run failed"
+  counted '^test .* ok$' '^test .* FAILED$' "${build[@]}" -- --format pretty --color never "$@"
+}
+
 # node_tests INSTALL_SETTING…   installs package-lock.json, with the given environment, and runs the suite's tests.js.
 node_tests() {
   need node "Node.js"

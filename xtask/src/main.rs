@@ -6,6 +6,7 @@ mod chaos;
 mod client_suites;
 mod codegen;
 mod commands;
+mod coverage;
 mod crate_graph;
 mod demo;
 mod guard;
@@ -49,6 +50,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Puts a cluster under load, breaks its nodes, links and disks at random, and checks that nothing acknowledged is lost.
     Chaos(chaos::Args),
+    /// Shows by crate which lines the unit, property and end-to-end tests reach.
+    Coverage(coverage::Args),
     /// Counts the instructions of the hot paths and holds them to crates/guard/limits.txt (needs valgrind).
     Guard(guard::Args),
     /// Runs the fuzz targets of fuzz/ (needs a C++ compiler).
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Crash(args) => demo::crash(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Coverage(args) => coverage::run(&args),
         Command::Guard(args) => guard::run(&args),
         Command::Fuzz(args) => commands::fuzz(&args),
         Command::Docs => commands::docs(),
