@@ -11,7 +11,7 @@ use crate::bench::generator::Generator;
 use crate::bench::servers::{Floor, Peers};
 use crate::{bench, shell};
 use anyhow::{Context, Result};
-use matrix::{SETUPS, Section, sections};
+use matrix::{Row, Section, Setup, TURNS, sections};
 use results::{Plan, Results, wanted};
 use runner::Runner;
 use std::path::{Path, PathBuf};
@@ -175,10 +175,8 @@ fn measure(
         done: 0,
         all: 0,
     };
-    let setups: Vec<_> = SETUPS
-        .iter()
-        .map(|setup| (*setup, rows.iter().filter(|row| row.setup == *setup).collect::<Vec<_>>()))
-        .collect();
+    let of = |turn: &(Setup, bool)| rows.iter().filter(|row| (row.setup, row.sweep) == *turn).collect();
+    let setups: Vec<(Setup, Vec<&Row>)> = TURNS.iter().map(|turn| (turn.0, of(turn))).collect();
     runner.count(&setups, kafka()?.is_some(), floor.is_some());
     for (setup, rows) in setups {
         let peers: Option<Peers> = kafka()?;

@@ -15,8 +15,15 @@ pub enum Setup {
     Followers,
 }
 
-/// In the order in which they are measured: what others compare first comes first.
-pub const SETUPS: [Setup; 4] = [Setup::Standalone, Setup::ThreeNodes, Setup::TwoNodes, Setup::Followers];
+/// In the order in which they are measured, with or without the sweeps: what is compared first comes first, so that a run that is cut
+/// short has it.
+pub const TURNS: [(Setup, bool); 5] = [
+    (Setup::Standalone, false),
+    (Setup::ThreeNodes, false),
+    (Setup::TwoNodes, false),
+    (Setup::Followers, false),
+    (Setup::Standalone, true),
+];
 
 /// How a row is measured.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,6 +62,8 @@ pub struct Row {
     pub sides: &'static [&'static str],
     /// True for what `--quick` measures too.
     pub quick: bool,
+    /// One of many sizes of the same thing.
+    pub sweep: bool,
     /// Its place on the section's x axis.
     pub x: Option<f64>,
     /// Drawn second by second.
@@ -121,6 +130,7 @@ fn row(setup: Setup, name: impl Display, title: impl Display, arguments: &str) -
         arguments: arguments.split_ascii_whitespace().map(str::to_owned).collect(),
         sides: if matches!(setup, Setup::TwoNodes | Setup::Followers) { OURS } else { BOTH },
         quick: true,
+        sweep: false,
         x: None,
         over_time: false,
         reference: None,
@@ -315,7 +325,7 @@ fn sizes() -> Section {
         };
         let arguments = format!("produce --acks all --linger 1ms --message-size {size} --verify {limits}");
         let made = row(Setup::Standalone, format!("size-{size}"), format!("{size} a message"), &arguments);
-        Row { quick: matches!(size, "256" | "16KiB"), x: Some(bytes), ..made }
+        Row { quick: matches!(size, "256" | "16KiB"), sweep: true, x: Some(bytes), ..made }
     });
     Section {
         title: "Message sizes",
@@ -331,7 +341,7 @@ fn compressions() -> Section {
             "produce --acks all --linger 1ms --queue --message-size 1KiB --payload ratio:4 --compression {codec} --verify"
         );
         let made = row(Setup::Standalone, format!("compression-{codec}"), codec, &arguments);
-        Row { quick: matches!(codec, "none" | "lz4"), ..made }
+        Row { quick: matches!(codec, "none" | "lz4"), sweep: true, ..made }
     });
     Section {
         title: "Compression",
@@ -354,7 +364,7 @@ fn partitions() -> Section {
             format!("{count} partition{}", if count == 1 { "" } else { "s" }),
             &arguments,
         );
-        Row { quick: matches!(count, 6 | 100), x: Some(f64::from(count)), ..made }
+        Row { quick: matches!(count, 6 | 100), sweep: true, x: Some(f64::from(count)), ..made }
     });
     Section {
         title: "Partitions",
@@ -375,7 +385,7 @@ fn connections() -> Section {
             format!("{count} client{}", if count == 1 { "" } else { "s" }),
             &arguments,
         );
-        Row { quick: count != 1_000, x: Some(f64::from(count)), ..made }
+        Row { quick: count != 1_000, sweep: true, x: Some(f64::from(count)), ..made }
     });
     Section {
         title: "Connections",
@@ -473,6 +483,18 @@ mod tests {
                 let found = rows.iter().find(|known| known.name == saturation).unwrap();
                 assert_eq!((found.setup, found.arguments[0].as_str()), (row.setup, "saturate"));
             }
+        }
+    }
+
+    #[test]
+    fn every_row_has_its_turn() {
+        for row in sections().into_iter().flat_map(|section| section.rows) {
+            assert_eq!(
+                TURNS.iter().filter(|turn| **turn == (row.setup, row.sweep)).count(),
+                1,
+                "{}",
+                row.name
+            );
         }
     }
 
