@@ -28,7 +28,7 @@ impl Which {
             Which::From(start) => offset >= *start,
             Which::Missing(start, bits) => {
                 let Ok(index) = usize::try_from(offset - start) else { return false };
-                bits.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 0)
+                bits.get(index / 64).is_some_and(|word| (word >> (index % 64)) & 1 == 0)
             }
         }
     }

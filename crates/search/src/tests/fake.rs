@@ -1,15 +1,15 @@
 //! A node in memory.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_base::{BoxFuture, NodeId, TopicId};
 use chronik_records::{BatchBuilder, BatchOptions};
 
-use crate::{Batches, Bounds, Host, HostError, TopicInfo};
+use crate::{Batches, Bounds, Host, HostError, Search, TopicInfo};
 
 #[derive(Default)]
 struct Log {
@@ -21,6 +21,9 @@ struct Log {
 }
 
 pub(crate) struct Fake {
+    node: NodeId,
+    /// Nodes that can be reached.
+    others: Mutex<BTreeMap<NodeId, Weak<Search>>>,
     topic: Mutex<TopicInfo>,
     logs: Mutex<Vec<Log>>,
     version: AtomicU64,
@@ -28,15 +31,44 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn new(partitions: usize, schema: &str) -> Arc<Self> {
+        Self::of_node(1, vec![vec![1]; partitions], schema)
+    }
+
+    pub(crate) fn of_node(node: NodeId, replicas: Vec<Vec<NodeId>>, schema: &str) -> Arc<Self> {
+        let partitions = replicas.len();
         let topic = TopicInfo {
             id: TopicId::from_random([7; 16]),
             name: "logs".to_owned(),
             enabled: true,
             schema: schema.to_owned(),
-            replicas: vec![vec![1]; partitions],
+            replicas,
         };
         let logs = (0..partitions).map(|_| Log::default()).collect();
-        Arc::new(Self { topic: Mutex::new(topic), logs: Mutex::new(logs), version: AtomicU64::new(1) })
+        Arc::new(Self {
+            node,
+            others: Mutex::default(),
+            topic: Mutex::new(topic),
+            logs: Mutex::new(logs),
+            version: AtomicU64::new(1),
+        })
+    }
+
+    /// Lets this node ask another one, or no longer.
+    pub(crate) fn connect(&self, node: NodeId, other: Option<&Arc<Search>>) {
+        let mut others = self.others.lock().unwrap();
+        match other {
+            Some(other) => others.insert(node, Arc::downgrade(other)),
+            None => others.remove(&node),
+        };
+    }
+
+    fn has(&self, partition: i32) -> bool {
+        self.topic
+            .lock()
+            .unwrap()
+            .replicas
+            .get(partition as usize)
+            .is_some_and(|all| all.contains(&self.node))
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut TopicInfo)) {
@@ -99,7 +131,7 @@ impl Fake {
 
 impl Host for Fake {
     fn node_id(&self) -> NodeId {
-        1
+        self.node
     }
 
     fn is_ready(&self) -> bool {
@@ -120,6 +152,9 @@ impl Host for Fake {
     }
 
     fn bounds(&self, _: &TopicId, partition: i32) -> Option<Bounds> {
+        if !self.has(partition) {
+            return None;
+        }
         let logs = self.logs.lock().unwrap();
         let log = logs.get(partition as usize)?;
         Some(Bounds { log_start: log.start, high_watermark: log.end, cleaned: log.cleaned })
@@ -150,7 +185,10 @@ impl Host for Fake {
         Ok(None)
     }
 
-    fn call(&self, node: NodeId, _: Bytes, _: Duration) -> BoxFuture<Result<Bytes, String>> {
-        Box::pin(std::future::ready(Err(format!("there is no node {node}"))))
+    fn call(&self, node: NodeId, payload: Bytes, _: Duration) -> BoxFuture<Result<Bytes, String>> {
+        match self.others.lock().unwrap().get(&node).and_then(Weak::upgrade) {
+            Some(other) => other.answer(&payload),
+            None => Box::pin(std::future::ready(Err(format!("node {node} can't be reached")))),
+        }
     }
 }

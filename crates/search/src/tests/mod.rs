@@ -1,5 +1,6 @@
 //! Search over a node that is none: its logs are lists of batches in memory.
 
+mod cluster;
 mod fake;
 mod indexing;
 mod queries;
