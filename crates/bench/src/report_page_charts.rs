@@ -186,16 +186,16 @@ fn distributions(section: &Section, layout: &Layout, results: &Results) -> Vec<C
 }
 
 fn distribution(runs: &[RunResult], stream: &str) -> Option<Vec<(f64, f64)>> {
-    let mut all: Option<Latencies> = None;
+    // What is read from a file does not grow; a new one does.
+    let mut all = Latencies::new().ok()?;
     for found in runs.iter().flat_map(|run| &run.streams).filter(|found| found.name == stream) {
         // A histogram that can't be read is left out; the percentiles stand in the table all the same.
         let Ok(latencies) = Latencies::decode(&found.latency.as_ref()?.histogram) else { continue };
-        match &mut all {
-            Some(all) => all.merge(&latencies).ok()?,
-            None => all = Some(latencies),
-        }
+        all.merge(&latencies).ok()?;
     }
-    let all = all.filter(|all| all.count() > 0)?;
+    if all.count() == 0 {
+        return None;
+    }
     let count = all.count() as f64;
     let steps = [2.0, 4.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 1e5, 1e6];
     let points = steps.iter().filter(|in_so_many| **in_so_many <= count);

@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use std::time::{Duration, Instant};
 
@@ -108,18 +108,8 @@ impl Topic {
 
     /// First and next offset of a partition.
     pub fn watermarks(&self, partition: i32) -> Result<(i64, i64)> {
-        let began = Instant::now();
-        loop {
-            match self.admin.inner().fetch_watermarks(&self.name, partition, PATIENCE) {
-                Err(error) if is_for_the_moment(&error) && began.elapsed() < PATIENCE => {
-                    std::thread::sleep(AGAIN);
-                }
-                found => {
-                    return found
-                        .with_context(|| format!("asking for the offsets of {}-{partition}", self.name));
-                }
-            }
-        }
+        patiently(|| self.admin.inner().fetch_watermarks(&self.name, partition, PATIENCE))
+            .with_context(|| format!("asking for the offsets of {}-{partition}", self.name))
     }
 
     /// Removes a group of this run. One that stays costs the broker little and expires with its offsets.
@@ -231,7 +221,20 @@ fn existing(admin: &Admin, target: &Target) -> Result<i32> {
     }
 }
 
-/// A node of a cluster may not know yet of a topic that another one created, or of its leader.
+/// Asks again while the answer is one for the moment: a node of a cluster may not know yet of a topic that another one created, of
+/// its leader, or of a group's coordinator.
+pub fn patiently<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if is_for_the_moment(&error) && began.elapsed() < PATIENCE => {
+                std::thread::sleep(AGAIN);
+            }
+            found => return found,
+        }
+    }
+}
+
 fn is_for_the_moment(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -239,6 +242,9 @@ fn is_for_the_moment(error: &KafkaError) -> bool {
             RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::NotLeaderForPartition
                 | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
         )
     )
 }
