@@ -66,6 +66,16 @@ pub struct Load {
     pub keeps_books: bool,
 }
 
+/// A message of a transaction that is not yet committed.
+pub struct Delivered {
+    /// When it began, on the run's clock.
+    pub begun_ns: u64,
+    /// Bytes of key and value.
+    pub bytes: usize,
+    /// Which message it is, where books are kept.
+    pub booked: Option<(Lane, u64)>,
+}
+
 /// The callback side of one handle.
 pub struct Handle {
     index: usize,
@@ -82,7 +92,7 @@ pub struct Handle {
     /// How late the sender was although the queue took messages.
     lag: Mutex<crate::histogram::Latencies>,
     /// Transactions: what was delivered and waits for the commit.
-    pub(crate) uncommitted: Mutex<Vec<(u64, usize, Option<(Lane, u64)>)>>,
+    pub(crate) uncommitted: Mutex<Vec<Delivered>>,
 }
 
 impl Handle {
@@ -151,7 +161,7 @@ impl ProducerContext for Handle {
                     .map(|stamp| ((stamp.producer, message.partition()), stamp.sequence));
                 if matches!(self.pace, Pace::Transactions(_)) {
                     let mut waiting = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
-                    waiting.push((due, bytes, booked));
+                    waiting.push(Delivered { begun_ns: due, bytes, booked });
                 } else {
                     self.acknowledged(due, now, bytes, booked);
                 }
@@ -319,7 +329,8 @@ fn send_to_queue(producer: &BaseProducer<Handle>) {
 fn send_at_rate(producer: &BaseProducer<Handle>, per_second: f64, offset: f64) {
     let handle = producer.context();
     let window = &handle.window;
-    let begin = window.now();
+    // Not from when this thread came to run: what is due is due.
+    let begin = window.opened();
     let due_at = |n: u64| begin + ((offset + n as f64 / per_second) * 1e9) as u64;
     // Late because the queue was full is the broker's doing; late otherwise is ours.
     let mut held_up = false;

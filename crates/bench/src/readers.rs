@@ -2,7 +2,7 @@
 
 use crate::ledger::{Acknowledged, Seen};
 use crate::tally::{Answer, Board};
-use crate::topic::Topic;
+use crate::topic::{Topic, patiently};
 use crate::window::Window;
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::config::RDKafkaLogLevel;
@@ -139,7 +139,8 @@ impl Group {
         if spec.group {
             // A committed offset is where a group begins, without a race between joining and asking for the end.
             if let Some(consumer) = consumers.first() {
-                consumer.commit(&starts, CommitMode::Sync).context("placing the group at its start")?;
+                patiently(|| consumer.commit(&starts, CommitMode::Sync))
+                    .context("placing the group at its start")?;
             }
         }
         let asked_ns = window.now();
@@ -267,7 +268,7 @@ impl Shared {
                         self.received.fetch_add(1, Ordering::Relaxed);
                     }
                     let begun_ns = match checked {
-                        Some((stamp, _)) if !self.old => self.window.from_1970(stamp.due_ns),
+                        Some((stamp, _)) if !self.old => self.window.in_run(stamp.due_ns),
                         _ => now_ns,
                     };
                     let counts = self.window.counts(if own { begun_ns } else { now_ns });

@@ -50,10 +50,10 @@ pub fn run(producer: &BaseProducer<Handle>, size: usize) -> Result<()> {
 fn settle(handle: &Handle, committed: &Result<(), KafkaError>) {
     let delivered = std::mem::take(&mut *handle.uncommitted.lock().unwrap_or_else(PoisonError::into_inner));
     let now = handle.window.now();
-    for (due, bytes, booked) in delivered {
+    for message in delivered {
         match committed {
-            Ok(()) => handle.acknowledged(due, now, bytes, booked),
-            Err(error) => handle.failed(error, due),
+            Ok(()) => handle.acknowledged(message.begun_ns, now, message.bytes, message.booked),
+            Err(error) => handle.failed(error, message.begun_ns),
         }
     }
 }

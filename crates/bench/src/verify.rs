@@ -71,9 +71,7 @@ pub fn read_back(
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if ended.insert(partition) {
-                    last = Instant::now();
-                }
+                last = if ended.insert(partition) { Instant::now() } else { last };
             }
             Some(Err(error)) => {
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BadMessage) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Window {
     epoch: Instant,
     epoch_since_1970_ns: u64,
+    opened: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
 }
@@ -21,6 +22,7 @@ impl Window {
         Self {
             epoch: Instant::now(),
             epoch_since_1970_ns: nanos(since_1970),
+            opened: AtomicU64::new(0),
             start: AtomicU64::new(u64::MAX),
             end: AtomicU64::new(u64::MAX),
         }
@@ -28,7 +30,9 @@ impl Window {
 
     /// The warm-up begins now.
     pub fn open(&self, warmup: Duration, duration: Duration) {
-        let start = self.now() + nanos(warmup);
+        let opened = self.now();
+        let start = opened + nanos(warmup);
+        self.opened.store(opened, Ordering::Release);
         self.start.store(start, Ordering::Release);
         self.end.store(start + nanos(duration), Ordering::Release);
     }
@@ -41,6 +45,11 @@ impl Window {
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
         nanos(self.epoch.elapsed())
+    }
+
+    /// When the warm-up began: the first message of an open loop is due then.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Acquire)
     }
 
     /// When the measurement begins.
@@ -64,7 +73,7 @@ impl Window {
     }
 
     /// A moment in nanoseconds since 1970 on this run's clock; 0 for what was before the run.
-    pub fn from_1970(&self, since_1970_ns: u64) -> u64 {
+    pub fn in_run(&self, since_1970_ns: u64) -> u64 {
         since_1970_ns.saturating_sub(self.epoch_since_1970_ns)
     }
 }
@@ -95,6 +104,6 @@ mod tests {
     #[test]
     fn moments_survive_the_way_through_a_stamp() {
         let window = Window::new();
-        assert_eq!(window.from_1970(window.since_1970(12_345)), 12_345);
+        assert_eq!(window.in_run(window.since_1970(12_345)), 12_345);
     }
 }

@@ -1,5 +1,7 @@
 //! The tool against a real broker: what a stall looks like, what counts, what is found, what is left alone.
 
+#![allow(clippy::unwrap_used, reason = "that is how these tests fail")]
+
 #[path = "end_to_end/broker.rs"]
 mod broker;
 #[path = "../src/message/stamp.rs"]
