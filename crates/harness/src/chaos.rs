@@ -80,7 +80,7 @@ pub struct Args {
 pub enum Mode {
     /// `chronik raft-cluster`: each node has a vote.
     Raft,
-    /// `chronik standalone`: the first node has the only vote, the others follow it.
+    /// `chronik standalone`: the first node has the only vote, the others follow it; the last one asks to, the others are invited.
     Followers,
 }
 

@@ -129,8 +129,17 @@ fn arguments(mode: Mode, number: usize, addresses: &[String]) -> Vec<String> {
             ]
         }
         Mode::Followers if number == 1 => {
-            let followers = addresses.get(1..).unwrap_or_default().join(",");
-            vec!["standalone".to_owned(), "--replication-followers".to_owned(), followers]
+            let mut words = vec!["standalone".to_owned()];
+            let followers = addresses.get(1..addresses.len() - 1).unwrap_or_default().join(",");
+            if !followers.is_empty() {
+                words.extend(["--replication-followers".to_owned(), followers]);
+            }
+            words
+        }
+        // It asks for its place itself: with an empty disk it is never taken for a cluster of its own.
+        Mode::Followers if number == addresses.len() => {
+            let leader = addresses.first().cloned().unwrap_or_default();
+            vec!["standalone".to_owned(), "--join".to_owned(), leader]
         }
         Mode::Followers => vec!["standalone".to_owned()],
     };

@@ -138,8 +138,9 @@ impl Fault {
     pub fn draw(random: &mut fastrand::Rng, kinds: &[Kind], cluster: &Cluster) -> Option<Self> {
         let kind = *random.choice(kinds)?;
         let nodes = cluster.nodes.len();
-        // The only voter's disk is all there is of the metadata.
-        let first = if kind == Kind::Wipe && cluster.mode == Mode::Followers { 2 } else { 1 };
+        // The only voter's disk is all there is of the metadata; of its followers, only the one that asks to join may lose its own: the
+        // others would serve clients as a cluster of their own until they are invited.
+        let first = if kind == Kind::Wipe && cluster.mode == Mode::Followers { nodes } else { 1 };
         let node = random.usize(first..=nodes);
         let other = (node + random.usize(1..nodes) - 1) % nodes + 1;
         let amount = random.u32(500..8000);

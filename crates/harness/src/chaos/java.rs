@@ -203,7 +203,12 @@ impl State {
         match words.next()? {
             "a" => {
                 let (partition, sequence, offset) = (next(&mut words)?, next(&mut words)?, next(&mut words)?);
-                self.settled(partition, sequence, Fate::Acknowledged(Some(offset)));
+                // A duplicate of long ago is acknowledged without saying where it is.
+                self.settled(
+                    partition,
+                    sequence,
+                    Fate::Acknowledged(Some(offset).filter(|offset| *offset >= 0)),
+                );
             }
             "f" => {
                 let (partition, sequence) = (next(&mut words)?, next(&mut words)?);
@@ -310,15 +315,20 @@ mod tests {
     fn lines_become_fates_and_readings() {
         let state = state();
         let mut members = BTreeMap::new();
-        for _ in 0..2 {
+        for _ in 0..3 {
             state.ledger().sent(3);
         }
-        for line in ["a 3 0 17", "f 3 1 org.apache.kafka.common.errors.TimeoutException: late", "r 0 3 17 99"]
-        {
+        for line in [
+            "a 3 0 17",
+            "a 3 2 -1",
+            "f 3 1 org.apache.kafka.common.errors.TimeoutException: late",
+            "r 0 3 17 99",
+        ] {
             assert!(state.take(line, &mut members).is_some(), "{line}");
         }
         assert_eq!(state.ledger().fate(3, 0), Some(Fate::Acknowledged(Some(17))));
         assert_eq!(state.ledger().fate(3, 1), Some(Fate::Failed));
+        assert_eq!(state.ledger().fate(3, 2), Some(Fate::Acknowledged(None)));
         assert_eq!(state.ledger().unsettled(), 0);
         assert_eq!(state.failures.lock().unwrap().len(), 1);
         assert_eq!(members[&0][&3], 18);
