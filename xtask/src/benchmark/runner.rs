@@ -186,9 +186,20 @@ impl Runner<'_> {
         command
     }
 
+    /// Lets a group read, so that what a server makes for its first group is there.
+    fn first_group(&self, row: &Row, server: &dyn Server) -> Result<()> {
+        let mut command = self.command("consume", server);
+        command.args(["--messages", "1000", "--topic", "first-group"]);
+        command.args(["--replication-factor", &row.replication_factor().to_string()]);
+        shell::output(&mut command).map(drop).context("letting a first group read")
+    }
+
     /// One run of chronik-bench.
     fn load(&self, row: &Row, side: &mut Side, round: u32) -> Result<String> {
         self.up(side)?;
+        if row.kind == Kind::Killed {
+            self.first_group(row, side.server.get())?;
+        }
         let output = self.results.path(row, side.name, round);
         let (name, options) = row.arguments.split_first().context("a row without a command")?;
         let mut command = self.command(name, side.server.get());
