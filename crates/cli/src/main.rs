@@ -14,6 +14,7 @@ mod moving;
 mod output;
 mod plan;
 mod produce;
+mod search;
 mod setting_flags;
 mod standalone;
 mod timestamp;
@@ -42,6 +43,7 @@ Examples:
   chronik topic create orders --partitions 6         on localhost:9092, or any --bootstrap-server
   echo hello | chronik produce orders
   chronik consume orders --follow
+  chronik search logs 'level:error' --since 1h
   chronik group describe billing
   chronik cluster status                             what is wrong with a cluster, and what to do
   chronik config                                     every setting: its value, and where that comes from";
@@ -64,6 +66,8 @@ enum Action {
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
     Consume(consume::ConsumeArgs),
+    /// Find records of a topic that is searched
+    Search(search::SearchArgs),
     /// Look into the data directory of a node that does not run: dump, verify, digest
     Log(log::LogArgs),
     /// Show every setting: its effective value, and where that comes from
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Action::Group(args) => group::run(&args),
         Action::Produce(args) => produce::run(&args),
         Action::Consume(args) => consume::run(&args),
+        Action::Search(args) => search::run(&args),
         Action::Log(args) => log::run(&args),
         Action::Config(args) => config::run(&args, &action_matches),
         Action::Completions(args) => completions::run(&args),

@@ -23,6 +23,7 @@ use crate::topic_reassign::{self, ReassignArgs};
 const EXAMPLES: &str = "\
 Examples:
   chronik topic create orders --partitions 6 --config retention.ms=604800000
+  chronik topic create logs --search
   chronik topic list --json
   chronik topic describe orders
   chronik topic alter orders --partitions 12 --set cleanup.policy=compact --unset retention.ms
@@ -86,6 +87,9 @@ struct Create {
     /// A config of the topic
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = parse_pair)]
     config: Vec<(String, String)>,
+    /// Make its records searchable (search.enabled=true)
+    #[arg(long)]
+    search: bool,
     /// A topic that is there already is no error
     #[arg(long)]
     if_not_exists: bool,
@@ -140,6 +144,7 @@ fn say<'a>(args: &TopicArgs, done: &'static str, topics: impl Iterator<Item = &'
 }
 
 async fn create(args: &TopicArgs, client: &Client, create: &Create) -> anyhow::Result<ExitCode> {
+    let searchable = ("search.enabled".to_owned(), "true".to_owned());
     let topic = |name: &String| CreatableTopic {
         name: Str::from(name),
         // -1: the broker's default (KIP-464).
@@ -148,6 +153,7 @@ async fn create(args: &TopicArgs, client: &Client, create: &Create) -> anyhow::R
         configs: create
             .config
             .iter()
+            .chain(create.search.then_some(&searchable))
             .map(|(name, value)| CreatableTopicConfig {
                 name: Str::from(name),
                 value: Some(Str::from(value)),

@@ -17,6 +17,7 @@ mod membership;
 mod metrics;
 mod node;
 mod registry;
+mod search;
 mod serve;
 mod service;
 mod sniff;

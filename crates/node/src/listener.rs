@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chronik_search::Search;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -79,6 +80,7 @@ impl Shared {
     pub(crate) fn new(
         broker: Arc<chronik_broker::Broker>,
         peers: chronik_peer::Peers,
+        search: Arc<Search>,
         config: &chronik_config::NodeConfig,
     ) -> Self {
         let registry = Arc::new(Registry::new(ConnectionCounts {
@@ -86,9 +88,18 @@ impl Shared {
             max_per_ip: config.max_connections_per_ip,
         }));
         let gate = Arc::new(Gate::new(config.queued_max_request_bytes));
-        let status = Status { broker: broker.clone(), registry: registry.clone(), gate: gate.clone() };
+        let status = Status {
+            broker: broker.clone(),
+            registry: registry.clone(),
+            gate: gate.clone(),
+            search: search.clone(),
+        };
         Self {
-            routes: chronik_http::router(Arc::new(status), http::options(config), Vec::new()),
+            routes: chronik_http::router(
+                Arc::new(status),
+                http::options(config),
+                vec![chronik_search::http::routes(search)],
+            ),
             broker,
             peers,
             registry,

@@ -75,6 +75,11 @@ scrape_configs:
 pub fn metric_sections() -> Vec<Section> {
     let mut sections = vec![NODE_SECTION];
     sections.extend_from_slice(chronik_broker::METRIC_SECTIONS);
+    sections.push(Section {
+        title: "Search",
+        about: "Of topics with `search.enabled`; left out where the node keeps no indexes.",
+        families: chronik_search::metrics::FAMILIES,
+    });
     sections
 }
 

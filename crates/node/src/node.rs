@@ -13,6 +13,7 @@ use chronik_log::{DataDir, RecoverySummary};
 use chronik_meta::Identity;
 use chronik_peer::{Hello, PeerSettings, Peers, PeersOptions};
 use chronik_quorum::{Mode, Registration, Restart};
+use chronik_search::Search;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use crate::join;
 use crate::listener::{self, Shared};
 use crate::membership::{IdentityFile, Place, endpoints, random_uuid};
 use crate::metrics;
+use crate::search;
 use crate::start_error::{SPARE_DESCRIPTORS, StartError};
 
 /// How long a node that stops waits for what is in flight: 5 s.
@@ -36,6 +38,7 @@ const CLUSTER_ID_INTERVAL: Duration = Duration::from_millis(200);
 pub struct RunningNode {
     address: SocketAddr,
     broker: Arc<Broker>,
+    search: Arc<Search>,
     shared: Arc<Shared>,
     accept: Vec<JoinHandle<()>>,
     /// Tasks that end with the node.
@@ -133,7 +136,7 @@ impl Node {
                 }),
             },
             peers: peers.clone(),
-            ear,
+            ear: ear.clone(),
             first_peers: place.peers.clone(),
         })
         .await?;
@@ -149,7 +152,9 @@ impl Node {
             );
         }
 
-        let shared = Arc::new(Shared::new(broker.clone(), peers.clone(), &config));
+        let search = search::start(&broker, &config, &path, &ear)
+            .map_err(|error| StartError::System(format!("search can't be started: {error}")))?;
+        let shared = Arc::new(Shared::new(broker.clone(), peers.clone(), search.clone(), &config));
         let mut tasks = vec![listener::spawn_sweep(shared.clone())];
         for follower in followers {
             tasks.push(tokio::spawn(join::keep_follower(broker.clone(), peers.clone(), follower, address)));
@@ -160,7 +165,7 @@ impl Node {
             .into_iter()
             .map(|listener| tokio::spawn(listener::accept(listener, shared.clone())))
             .collect();
-        Ok(RunningNode { address, broker, shared, accept, tasks, identity, restart, temp_dir })
+        Ok(RunningNode { address, broker, search, shared, accept, tasks, identity, restart, temp_dir })
     }
 }
 
@@ -216,6 +221,11 @@ impl RunningNode {
             );
         }
         self.tasks.iter().for_each(JoinHandle::abort);
+        // It reads the log: it ends before that.
+        let search = self.search;
+        if let Err(error) = tokio::task::spawn_blocking(move || search.stop()).await {
+            tracing::error!("search was not stopped: {error}");
+        }
         self.broker.shutdown().await;
     }
 }

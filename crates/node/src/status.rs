@@ -6,6 +6,7 @@ use chronik_base::BoxFuture;
 use chronik_broker::Broker;
 use chronik_http::NodeStatus;
 use chronik_metrics::Page;
+use chronik_search::Search;
 use chronik_status::{ClusterStatus, LagReport, PromoteAnswer, PromoteRequest, Refusal};
 
 use crate::gate::Gate;
@@ -17,6 +18,7 @@ pub(crate) struct Status {
     pub(crate) broker: Arc<Broker>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) search: Arc<Search>,
 }
 
 impl NodeStatus for Status {
@@ -35,6 +37,7 @@ impl NodeStatus for Status {
         };
         node.write(&mut page);
         self.broker.write_metrics(&mut page);
+        self.search.render_metrics(&mut page);
         page.finish()
     }
 
