@@ -164,9 +164,7 @@ fn write_quorum(broker: &Broker, page: &mut Page) {
     page.value(&families::METADATA_COMMIT, committed);
     page.value(&families::METADATA_APPLIED, applied);
     page.value(&families::METADATA_OFFSET, status.offset);
-    if let Some(raft) = &status.raft {
-        page.value(&families::METADATA_ELECTED, raft.elected);
-    }
+    page.value(&families::METADATA_ELECTED, status.raft.as_ref().map_or(0, |raft| raft.elected));
     let voters = status.voters.iter().filter_map(|voter| Some((voter.node, voter.lag?)));
     page.lines(&families::VOTER_LAG, voters.map(|(node, lag)| ([node.to_string()], lag as f64)));
     let observers = status.observers.iter();

@@ -21,6 +21,8 @@ mod access;
 mod cors;
 mod document;
 mod door;
+#[cfg(test)]
+mod door_tests;
 mod error;
 mod extract;
 mod hosts;

@@ -129,6 +129,6 @@ async fn promotion_is_asked_for_as_json() {
     assert_eq!(post_json(path, "{").await.0, 400);
     // Without the type of the body, and far too large.
     assert_eq!(ask(Fake::default(), "POST", path).await.0, 415);
-    assert_eq!(post_json(path, &format!("\"{}\"", "x".repeat((64 << 10)))).await.0, 413);
+    assert_eq!(post_json(path, &format!("\"{}\"", "x".repeat(64 << 10))).await.0, 413);
     assert_eq!(ask(Fake::default(), "GET", path).await.0, 405);
 }
