@@ -16,6 +16,7 @@ mod log_limit;
 mod membership;
 mod metrics;
 mod node;
+mod otlp;
 mod registry;
 mod search;
 mod serve;

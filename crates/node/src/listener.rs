@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) broker: Arc<chronik_broker::Broker>,
     pub(crate) peers: chronik_peer::Peers,
     pub(crate) routes: chronik_http::Router,
+    pub(crate) status: Arc<Status>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) limits: ConnectionLimits,
@@ -88,18 +89,19 @@ impl Shared {
             max_per_ip: config.max_connections_per_ip,
         }));
         let gate = Arc::new(Gate::new(config.queued_max_request_bytes));
-        let status = Status {
+        let status = Arc::new(Status {
             broker: broker.clone(),
             registry: registry.clone(),
             gate: gate.clone(),
             search: search.clone(),
-        };
+        });
         Self {
             routes: chronik_http::router(
-                Arc::new(status),
+                status.clone(),
                 http::options(config),
                 vec![chronik_search::http::routes(search)],
             ),
+            status,
             broker,
             peers,
             registry,

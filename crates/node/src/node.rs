@@ -25,6 +25,7 @@ use crate::join;
 use crate::listener::{self, Shared};
 use crate::membership::{IdentityFile, Place, endpoints, random_uuid};
 use crate::metrics;
+use crate::otlp::Export;
 use crate::search;
 use crate::start_error::{SPARE_DESCRIPTORS, StartError};
 
@@ -45,6 +46,7 @@ pub struct RunningNode {
     tasks: Vec<JoinHandle<()>>,
     identity: Arc<IdentityFile>,
     restart: mpsc::UnboundedReceiver<Restart>,
+    export: Option<Export>,
     /// Goes with the node, if its data were only lent to it.
     temp_dir: Option<TempDir>,
 }
@@ -155,6 +157,7 @@ impl Node {
         let search = search::start(&broker, &config, &path, &ear)
             .map_err(|error| StartError::System(format!("search can't be started: {error}")))?;
         let shared = Arc::new(Shared::new(broker.clone(), peers.clone(), search.clone(), &config));
+        let export = Export::start(&config, &broker, &shared.status)?;
         let mut tasks = vec![listener::spawn_sweep(shared.clone())];
         for follower in followers {
             tasks.push(tokio::spawn(join::keep_follower(broker.clone(), peers.clone(), follower, address)));
@@ -165,7 +168,18 @@ impl Node {
             .into_iter()
             .map(|listener| tokio::spawn(listener::accept(listener, shared.clone())))
             .collect();
-        Ok(RunningNode { address, broker, search, shared, accept, tasks, identity, restart, temp_dir })
+        Ok(RunningNode {
+            address,
+            broker,
+            search,
+            shared,
+            accept,
+            tasks,
+            identity,
+            restart,
+            export,
+            temp_dir,
+        })
     }
 }
 
@@ -221,6 +235,10 @@ impl RunningNode {
             );
         }
         self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(export) = self.export {
+            // How it goes is logged there.
+            let _ = tokio::task::spawn_blocking(move || export.stop()).await;
+        }
         // It reads the log: it ends before that.
         let search = self.search;
         if let Err(error) = tokio::task::spawn_blocking(move || search.stop()).await {
