@@ -453,25 +453,41 @@ async fn the_quorum_is_described_and_stays_what_it_is() {
     broker.stop().await;
 }
 
+/// Sends the three records with these sequence numbers to the topic `a`, as an idempotent producer.
+async fn send(broker: &TestBroker, base_sequence: i32) -> (ErrorCode, i64) {
+    let options =
+        BatchOptions { producer_id: 7, producer_epoch: 0, base_sequence, ..BatchOptions::default() };
+    let answer = produce_as(broker, 9, "a", -1, options).await;
+    let partition = &answer.responses[0].partition_responses[0];
+    (ErrorCode::from_code(partition.error_code).unwrap(), partition.base_offset)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_idempotent_producer_sent_before_this_node_led_does_not_seem_out_of_order_after() {
     let directory = tempfile::tempdir().unwrap();
     let broker = start(directory.path()).await;
     create(&broker, "a", &[OTHER, 1]).await;
-    let send = async |base_sequence: i32| {
-        let options =
-            BatchOptions { producer_id: 7, producer_epoch: 0, base_sequence, ..BatchOptions::default() };
-        let answer = produce_as(&broker, 9, "a", -1, options).await;
-        let partition = &answer.responses[0].partition_responses[0];
-        (ErrorCode::from_code(partition.error_code).unwrap(), partition.base_offset)
-    };
     // Three batches in flight; the leadership comes between the second and the third.
-    assert_eq!(send(0).await.0, ErrorCode::NotLeaderOrFollower);
-    assert_eq!(send(3).await.0, ErrorCode::NotLeaderOrFollower);
+    assert_eq!(send(&broker, 0).await.0, ErrorCode::NotLeaderOrFollower);
+    assert_eq!(send(&broker, 3).await.0, ErrorCode::NotLeaderOrFollower);
     fence(&broker).await;
-    assert_eq!(send(6).await.0, ErrorCode::NotLeaderOrFollower);
+    assert_eq!(send(&broker, 6).await.0, ErrorCode::NotLeaderOrFollower);
     for (sequence, offset) in [(0, 0), (3, 3), (6, 6)] {
-        assert_eq!(send(sequence).await, (ErrorCode::None, offset));
+        assert_eq!(send(&broker, sequence).await, (ErrorCode::None, offset));
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_waits_for_what_a_producer_sent_to_the_leader_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = start(directory.path()).await;
+    create(&broker, "a", &[OTHER, 1]).await;
+    fence(&broker).await;
+    // The first batch is under way to the other node still, when the second one finds the new leader.
+    assert_eq!(send(&broker, 3).await.0, ErrorCode::NotLeaderOrFollower);
+    for (sequence, offset) in [(0, 0), (3, 3)] {
+        assert_eq!(send(&broker, sequence).await, (ErrorCode::None, offset));
     }
     broker.stop().await;
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chronik_base::ErrorCode;
 use chronik_records::{Batch, BatchHeader, TimestampType};
 
-use super::producers::Verdict;
+use super::producers::{Producers, SequenceError, Verdict};
 use super::{PartitionLog, State};
 use crate::core::count;
 use crate::error::{AppendError, OffsetOutOfRange};
@@ -49,7 +49,19 @@ impl PartitionLog {
             TimestampType::LogAppendTime => header.max_timestamp,
             TimestampType::CreateTime => -1,
         };
-        match state.producers.check(&header, now_ms, expire)? {
+        let checked = match (state.producers.check(&header, now_ms, expire), state.led_since_ms) {
+            (Ok(Verdict::Append), Some(since_ms)) => {
+                state.producers.check_begin(&header, since_ms, now_ms).map(|()| Verdict::Append)
+            }
+            (Err(error @ SequenceError::OutOfOrder { .. }), Some(since_ms))
+                if Producers::is_young(since_ms, now_ms) =>
+            {
+                let committed = self.high_watermark.load(Ordering::Acquire);
+                state.producers.sent_before(&header, committed).unwrap_or(Err(error))
+            }
+            (checked, _) => checked,
+        };
+        match checked? {
             Verdict::Append => {}
             Verdict::Duplicate { base_offset, last_offset } => {
                 return Ok(Appended {

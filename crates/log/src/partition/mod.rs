@@ -137,6 +137,8 @@ impl PartitionLog {
         let mut state = self.lock();
         let end = state.end;
         state.epochs.note(epoch, end);
+        // In the first epoch of all there was nobody else whom clients could have sent anything.
+        state.led_since_ms = (epoch > 0).then(|| self.core.clock.wall_ms());
     }
 
     /// The end of leader epoch `epoch` in this log, as OffsetForLeaderEpoch tells it (KIP-101, KIP-279): the largest epoch

@@ -59,6 +59,26 @@ pub enum SequenceError {
         /// What the batch at `expected` was refused with.
         refused: ErrorCode,
     },
+    /// It is in the log already, longer ago than single batches are remembered.
+    #[error("producer {producer_id} sent sequence {found} again, which is in the log since long ago")]
+    LongAgo {
+        /// The producer.
+        producer_id: i64,
+        /// The sequence that came.
+        found: i32,
+        /// Whether it is committed: only then the producer may be told.
+        committed: bool,
+    },
+    /// This node leads since a moment ago and knows nothing of the producer: what it sent before may still be on its way, to the leader before.
+    #[error(
+        "producer {producer_id} sent sequence {found}, and this log has nothing of it: what it sent before may still be under way to the leader before"
+    )]
+    BeforeFirst {
+        /// The producer.
+        producer_id: i64,
+        /// The sequence that came.
+        found: i32,
+    },
 }
 
 impl SequenceError {
@@ -68,6 +88,10 @@ impl SequenceError {
             SequenceError::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             SequenceError::OldEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             SequenceError::AfterRefused { refused, .. } => refused,
+            // Clients take it for an acknowledgement that names no offset.
+            SequenceError::LongAgo { committed: true, .. } => ErrorCode::DuplicateSequenceNumber,
+            SequenceError::LongAgo { committed: false, .. } => ErrorCode::RequestTimedOut,
+            SequenceError::BeforeFirst { .. } => ErrorCode::NotLeaderOrFollower,
         }
     }
 }
@@ -76,8 +100,11 @@ impl SequenceError {
 const REMEMBERED: usize = 5;
 /// Batches kept: as many again may be appended and not yet written, and then be taken back where the disk is full.
 const KEPT: usize = 2 * REMEMBERED;
+/// What a producer sent to the leader before comes within this time, in milliseconds, if it comes again (Kafka's `delivery.timeout.ms`).
+const YOUNG_FOR_MS: i64 = 120_000;
 
-/// What was sent on after a refused batch arrives within this time, in milliseconds (the clients' `request.timeout.ms`).
+/// What was sent on after a refused batch, or what was sent to another leader before, arrives within this time, in milliseconds (the clients'
+/// `request.timeout.ms`).
 const REFUSED_FOR_MS: i64 = 30_000;
 /// Refused batches that are remembered, at most; one of each producer.
 const REFUSED_MAX: usize = 4096;
@@ -126,6 +153,16 @@ pub(crate) struct Producers {
     by_id: HashMap<i64, Producer>,
     /// By producer id. Of this process only: after a restart the connections that it is about are gone.
     refused: HashMap<i64, Refused>,
+    /// By producer id, the unbroken run that the log has of its last epoch. Of this process only: after a restart it begins with what is
+    /// remembered.
+    runs: HashMap<i64, Run>,
+}
+
+/// Sequences of one epoch that follow each other without a gap, up to the last one of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    epoch: i16,
+    first_sequence: i32,
 }
 
 impl Refused {
@@ -205,6 +242,54 @@ impl Producers {
         }
     }
 
+    /// What became of a batch that seems out of order, at a node that leads since a moment ago: a producer that finds a new leader sends on
+    /// there, while what it sent before waits for the old one; that comes again late, after more than [`REMEMBERED`] others. `None` where the log
+    /// does not know it. `committed` is the high watermark.
+    pub(crate) fn sent_before(
+        &self,
+        batch: &BatchHeader,
+        committed: i64,
+    ) -> Option<Result<Verdict, SequenceError>> {
+        let known = self.by_id.get(&batch.producer_id).filter(|known| known.epoch == batch.producer_epoch)?;
+        let (first, last) = (batch.base_sequence, batch.last_sequence());
+        if let Some(b) = known.batches.iter().find(|b| (b.first_sequence, b.last_sequence) == (first, last)) {
+            return Some(Ok(Verdict::Duplicate { base_offset: b.base_offset, last_offset: b.last_offset }));
+        }
+        let (run, oldest) = (self.runs.get(&batch.producer_id)?, known.batches.first()?);
+        if run.epoch != batch.producer_epoch
+            || !(run.first_sequence..=last).contains(&first)
+            || last >= oldest.first_sequence
+        {
+            return None;
+        }
+        let (producer_id, found) = (batch.producer_id, first);
+        let committed = committed >= oldest.base_offset;
+        Some(Err(SequenceError::LongAgo { producer_id, found, committed }))
+    }
+
+    /// Whether a node that leads since `since_ms` may get what was sent to the leader before, late.
+    pub(crate) fn is_young(since_ms: i64, now_ms: i64) -> bool {
+        (0..YOUNG_FOR_MS).contains(&now_ms.saturating_sub(since_ms))
+    }
+
+    /// Fails for a batch of which the log knows nothing that came before, where this node leads since `since_ms` only: a client that finds
+    /// the new leader sends it what comes next, while what came before is still under way to the old one.
+    pub(crate) fn check_begin(
+        &self,
+        batch: &BatchHeader,
+        since_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), SequenceError> {
+        let is_new = (0..REFUSED_FOR_MS).contains(&now_ms.saturating_sub(since_ms));
+        let follows = batch.has_producer_id() && batch.base_sequence > 0;
+        let knows = |id: &i64| self.by_id.get(id).is_some_and(|known| !known.batches.is_empty());
+        if is_new && follows && !knows(&batch.producer_id) {
+            let (producer_id, found) = (batch.producer_id, batch.base_sequence);
+            return Err(SequenceError::BeforeFirst { producer_id, found });
+        }
+        Ok(())
+    }
+
     /// Takes note that a batch was refused with `code`, for a reason that passes.
     pub(crate) fn refuse(&mut self, batch: &BatchHeader, code: ErrorCode, now_ms: i64) {
         if batch.has_producer_id() && batch.base_sequence >= 0 {
@@ -257,6 +342,17 @@ impl Producers {
         if batch.base_sequence < 0 {
             return;
         }
+        let follows = producer
+            .batches
+            .last()
+            .is_some_and(|last| last.last_sequence.checked_add(1) == Some(batch.base_sequence));
+        let oldest = if follows { producer.batches.first() } else { None };
+        let first_sequence = oldest.map_or(batch.base_sequence, |oldest| oldest.first_sequence);
+        let begins = Run { epoch: batch.producer_epoch, first_sequence };
+        let run = self.runs.entry(batch.producer_id).or_insert(begins);
+        if !follows || run.epoch != batch.producer_epoch {
+            *run = begins;
+        }
         if producer.batches.len() >= KEPT {
             producer.batches.remove(0);
         }
@@ -301,6 +397,7 @@ impl Producers {
     /// Forgets producers that sent nothing for `expire_ms` milliseconds.
     pub(crate) fn expire(&mut self, now_ms: i64, expire_ms: i64) {
         self.by_id.retain(|_, p| now_ms.saturating_sub(p.last_append_ms) <= expire_ms);
+        self.runs.retain(|id, _| self.by_id.contains_key(id));
         self.refused.retain(|_, refused| now_ms.saturating_sub(refused.at_ms) <= REFUSED_FOR_MS);
     }
 
@@ -375,6 +472,12 @@ mod tests {
             p.check(&batch(0, 60, 10, 0), 0, DAY),
             Err(SequenceError::OutOfOrder { expected: 120, .. })
         ));
+        // A leader that is new remembers further back.
+        assert_eq!(
+            p.sent_before(&batch(0, 60, 10, 0), 0),
+            Some(Ok(Verdict::Duplicate { base_offset: 160, last_offset: 169 }))
+        );
+        assert_eq!(p.sent_before(&batch(0, 60, 5, 0), 0), None, "no batch that there was");
         assert!(matches!(p.check(&batch(0, 130, 1, 0), 0, DAY), Err(SequenceError::OutOfOrder { .. })));
     }
 
@@ -455,6 +558,47 @@ mod tests {
         assert_eq!(
             p.check(&batch(0, 30, 10, 20), 10 + REFUSED_FOR_MS + 1, DAY).unwrap_err().error_code(),
             ErrorCode::OutOfOrderSequenceNumber
+        );
+    }
+
+    #[test]
+    fn a_new_leader_takes_a_producers_batches_from_the_first_one_on() {
+        let mut p = Producers::default();
+        let second = batch(0, 10, 10, 0);
+        let error = p.check_begin(&second, 1000, 1005).unwrap_err();
+        assert_eq!(error.error_code(), ErrorCode::NotLeaderOrFollower, "{error}");
+        assert_eq!(p.check_begin(&batch(0, 0, 10, 0), 1000, 1006), Ok(()));
+        p.note(&batch(0, 0, 10, 0), 1006);
+        assert_eq!(p.check_begin(&second, 1000, 1007), Ok(()));
+        // One whose records are gone by retention goes on, after a while.
+        assert_eq!(Producers::default().check_begin(&second, 1000, 1000 + REFUSED_FOR_MS), Ok(()));
+        // The clock went back: that is no reason to wait for it.
+        assert_eq!(Producers::default().check_begin(&second, 1000, 999), Ok(()));
+    }
+
+    #[test]
+    fn what_came_long_ago_is_known_as_far_as_the_run_is_unbroken() {
+        let mut p = Producers::default();
+        // Nothing is known of what came before 100.
+        for i in 10..40 {
+            p.note(&batch(0, i * 10, 10, 1000 + i64::from(i) * 10), 0);
+        }
+        let code =
+            |committed| p.sent_before(&batch(0, 100, 10, 0), committed).unwrap().unwrap_err().error_code();
+        assert_eq!(code(1299), ErrorCode::RequestTimedOut);
+        assert_eq!(code(1300), ErrorCode::DuplicateSequenceNumber);
+        for unknown in [batch(0, 90, 10, 0), batch(0, 95, 10, 0), batch(0, 400, 10, 0)] {
+            assert_eq!(p.sent_before(&unknown, 2000), None);
+        }
+        // Another epoch is another run.
+        p.note(&batch(1, 0, 10, 1400), 0);
+        assert_eq!(p.sent_before(&batch(0, 100, 10, 0), 2000), None);
+        // What was taken back breaks it.
+        p.truncate(0);
+        p.note(&batch(1, 50, 10, 0), 0);
+        assert_eq!(p.sent_before(&batch(1, 0, 10, 0), 2000), None);
+        assert!(
+            Producers::is_young(10, 10 + YOUNG_FOR_MS - 1) && !Producers::is_young(10, 10 + YOUNG_FOR_MS)
         );
     }
 

@@ -93,6 +93,8 @@ pub(crate) struct State {
     pub(crate) end: i64,
     pub(crate) active: Active,
     pub(crate) producers: Producers,
+    /// Since when this node leads the partition, if another one may have done so before; in milliseconds of the wall clock.
+    pub(crate) led_since_ms: Option<i64>,
     pub(crate) epochs: Epochs,
     pub(crate) mark: QueueMark,
     pub(crate) stored: Stored,
@@ -140,6 +142,7 @@ impl State {
             end: start,
             active: Active { segment: start, position: 0, created_ms: 0 },
             producers: Producers::default(),
+            led_since_ms: None,
             epochs: Epochs::default(),
             mark: QueueMark::default(),
             stored: Stored { end: start, segment: start, ..Stored::default() },
