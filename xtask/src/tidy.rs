@@ -33,7 +33,7 @@ pub fn run() -> Result<()> {
             offences: dependencies::licences(&metadata),
         },
         Finding {
-            rule: "a build of chronik stays below 250 crates",
+            rule: "a build of chronik stays below 270 crates",
             offences: dependencies::count(&metadata),
         },
         Finding { rule: "pure crates do no I/O and read no clock", offences: files.impure() },

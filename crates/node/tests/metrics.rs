@@ -1,5 +1,7 @@
 //! What a node shows, what `docs/metrics.md` says of it, and what the rules and the dashboard in `deploy/` ask for: the same families.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

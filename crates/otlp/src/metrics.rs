@@ -17,14 +17,17 @@ use crate::reading::{Reading, read};
 /// One page serves all instruments that are read within this time: 1 s.
 const PAGE_AGE_MAX: Duration = Duration::from_secs(1);
 
+/// The lines of one page, by metric.
+type Page = Arc<HashMap<String, Vec<Reading>>>;
+
 /// What the page said last.
 struct Pages {
     source: Box<dyn Fn() -> String + Send + Sync>,
-    last: Mutex<Option<(Instant, Arc<HashMap<String, Vec<Reading>>>)>>,
+    last: Mutex<Option<(Instant, Page)>>,
 }
 
 impl Pages {
-    fn now(&self) -> Arc<HashMap<String, Vec<Reading>>> {
+    fn now(&self) -> Page {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some((at, page)) if at.elapsed() < PAGE_AGE_MAX => page.clone(),

@@ -137,6 +137,10 @@ pub(crate) struct RecordsAnswer {
 
 /// What nodes ask each other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each question to a node; a box would cost more than it saves"
+)]
 pub(crate) enum PeerRequest {
     Search(ShardRequest),
     Records(RecordsRequest),

@@ -131,7 +131,7 @@ async fn count(State(search): State<Arc<Search>>, Path(index): Path<String>, bod
 
 async fn several(State(search): State<Arc<Search>>, body: Bytes) -> Response {
     let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-    if lines.is_empty() || lines.len() % 2 != 0 || lines.len() > 2 * SEARCHES_MAX {
+    if lines.is_empty() || !lines.len().is_multiple_of(2) || lines.len() > 2 * SEARCHES_MAX {
         let reason =
             format!("{} lines: expected pairs of a header and a body, up to {SEARCHES_MAX}", lines.len());
         return answer(Err(Refusal { status: 400, kind: "illegal_argument_exception", reason }));
