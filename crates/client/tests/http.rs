@@ -56,7 +56,7 @@ async fn posts_and_reads_an_answer_that_ends_with_the_connection() {
 
 #[tokio::test]
 async fn refusals_say_why() {
-    let answer = "HTTP/1.1 409 Conflict\r\ncontent-length: 54\r\n\r\n{\"error\":\"a voter is alive\",\"see\":\"stop node 1 first\"}";
+    let answer = "HTTP/1.1 409 Conflict\r\ncontent-length: 57\r\n\r\n{\"message\":\"a voter is alive\",\"hint\":\"stop node 1 first\"}";
     let (address, _asked) = server(answer).await;
     let error = post_json::<Value>(&address, "/do", &json!({}), LIMIT).await.unwrap_err();
     assert_eq!(error.to_string(), format!("{address} refuses: a voter is alive; stop node 1 first"));

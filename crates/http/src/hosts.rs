@@ -22,8 +22,13 @@ impl Hosts {
         }
     }
 
-    /// Refuses a request for another name. One without a name passes: browsers always send one.
+    /// Refuses a request for another name. One without a name passes: browsers always send one. So does one for the node's health or metrics,
+    /// which orchestrators and Prometheus ask for by whatever name they know the node by, and which say nothing of the data.
     pub(crate) fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let path = request.uri().path();
+        if path == "/metrics" || path.starts_with("/health/") {
+            return Ok(());
+        }
         let Some(host) = host_of(request.uri(), request.headers())? else { return Ok(()) };
         let name = without_port(host);
         if self.knows(name) {

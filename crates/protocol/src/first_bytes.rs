@@ -13,8 +13,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub const PEER_MAGIC: [u8; 4] = [0xC7, b'C', b'H', b'K'];
 
 /// How the methods of HTTP begin, and the preface of HTTP/2.
-const HTTP: [&[u8; 4]; 10] =
-    [b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI "];
+const HTTP: [&[u8; 4]; 11] =
+    [b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"PATC", b"QUER", b"CONN", b"TRAC", b"PRI "];
 
 /// What the first bytes of a connection say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

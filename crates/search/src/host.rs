@@ -107,6 +107,6 @@ pub trait Host: Send + Sync + 'static {
         timestamp: i64,
     ) -> Result<Option<i64>, HostError>;
 
-    /// Asks another node, whose [`Gather::answer`](crate::Gather::answer) gets `payload`. The error is in words.
+    /// Asks another node, whose [`Search::answer`](crate::Search::answer) gets `payload`. The error is in words.
     fn call(&self, node: NodeId, payload: Bytes, timeout: Duration) -> BoxFuture<Result<Bytes, String>>;
 }

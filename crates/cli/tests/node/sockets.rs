@@ -35,7 +35,7 @@ fn http_shares_the_port() {
     for byte in b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n" {
         stream.write_all(&[*byte]).unwrap();
     }
-    stream.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    stream.write_all(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
     assert!(answers.contains("HTTP/1.1 200") && answers.contains("HTTP/1.1 404"), "{answers}");
