@@ -124,7 +124,7 @@ pub struct Content {
     /// Bytes of a value: 256, 1KiB, uniform:64..1KiB, or 64=3,16KiB=1 with weights.
     #[arg(long, default_value = "256", value_name = "SIZE")]
     pub message_size: SizeSpec,
-    /// none, uniform:COUNT, or zipf:COUNT[:EXPONENT].
+    /// none, uniform:COUNT, zipf:COUNT or zipf:COUNT:EXPONENT.
     #[arg(long, default_value = "none")]
     pub keys: KeySpec,
     /// random (does not compress), ratio:NUMBER (compresses by that factor), or file:PATH (its lines in turn).

@@ -104,7 +104,7 @@ impl ConsumerContext for Follow {
 }
 
 impl Group {
-    /// Starts the members. With `tail`, nothing that is written after this returns and [`Group::ready`] says yes is missed.
+    /// Starts the members. With `tail`, nothing that is written after `wait_until_ready` has returned is missed.
     pub fn start(spec: &ReadSpec, topic: &Topic, name: &str, window: &Arc<Window>) -> Result<Self> {
         let mut starts = TopicPartitionList::new();
         let mut from_zero = true;
