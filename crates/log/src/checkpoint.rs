@@ -161,7 +161,7 @@ impl Fields<'_> {
                     last_offset: self.i64()?,
                 });
             }
-            producers.push((id, Producer { epoch, last_append_ms, batches }));
+            producers.push((id, Producer::new(epoch, last_append_ms, batches)));
         }
         let index = IndexCursor { count, last_position, max_timestamp };
         let record = Record {
@@ -348,16 +348,11 @@ mod tests {
             epochs: vec![(1, 2), (3, 4)],
             producers: vec![(
                 5,
-                Producer {
-                    epoch: 6,
-                    last_append_ms: 7,
-                    batches: vec![BatchMark {
-                        first_sequence: 1,
-                        last_sequence: 2,
-                        base_offset: 3,
-                        last_offset: 4,
-                    }],
-                },
+                Producer::new(
+                    6,
+                    7,
+                    vec![BatchMark { first_sequence: 1, last_sequence: 2, base_offset: 3, last_offset: 4 }],
+                ),
             )],
             offline: Some("damaged".to_owned()),
         }

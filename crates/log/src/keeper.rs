@@ -11,6 +11,7 @@ use crate::disk::is_full;
 use crate::error::LogError;
 use crate::manager::PartitionKey;
 use crate::partition::PartitionLog;
+use crate::shares::in_shares;
 use crate::sync::Lock;
 
 /// What the folder of a partition that was deleted ends with.
@@ -172,17 +173,7 @@ impl Core {
     ) -> Result<(), LogError> {
         let mut records = Vec::with_capacity(partitions.len() + deleted.len());
         records.extend(deleted.iter().map(|key| (*key, None)));
-        // The file system takes flushes that come together for one.
-        let share = partitions.len().div_ceil(FLUSHERS).max(8);
-        let stored = std::thread::scope(|scope| {
-            let helpers: Vec<_> =
-                partitions.chunks(share).map(|some| scope.spawn(|| self.store_all(some))).collect();
-            let ended = || LogError::Refused("a helper of the checkpoint ended early".to_owned());
-            let join =
-                |helper: std::thread::ScopedJoinHandle<'_, _>| helper.join().unwrap_or_else(|_| Err(ended()));
-            helpers.into_iter().map(join).collect::<Result<Vec<_>, LogError>>()
-        });
-        match stored {
+        match in_shares(&partitions, FLUSHERS, |some| self.store_all(some)) {
             Ok(stored) => records.extend(stored.into_iter().flatten()),
             Err(e @ LogError::Io { .. }) if !e.is_full() => {
                 self.poison(&e.to_string());

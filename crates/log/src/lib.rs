@@ -22,6 +22,7 @@ mod overlay;
 mod partition;
 mod recovery;
 mod segment;
+mod shares;
 pub mod simulated;
 mod space;
 mod sync;

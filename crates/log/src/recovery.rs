@@ -20,6 +20,7 @@ use crate::manager::{PartitionKey, RecoverySummary};
 use crate::options::{LogOptions, PartitionOptions};
 use crate::partition::epochs::Epochs;
 use crate::partition::{PartitionLog, State, Stored};
+use crate::shares::in_shares;
 use crate::space::Space;
 use crate::sync::Lock;
 
@@ -210,23 +211,14 @@ fn settle(core: &Arc<Core>, files: &[u64]) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Flushes what only the segments hold. The file system takes flushes that come together for one.
+/// Flushes what only the segments hold.
 fn settle_all(partitions: &[Arc<PartitionLog>]) -> Result<(), LogError> {
     let one = |partition: &Arc<PartitionLog>| {
         partition.flush_unsettled()?;
         partition.reindex()
     };
-    let share = partitions.len().div_ceil(FLUSHERS).max(8);
     let began = Instant::now();
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> =
-            partitions.chunks(share).map(|some| scope.spawn(move || some.iter().try_for_each(one))).collect();
-        helpers.into_iter().try_for_each(|helper| {
-            helper
-                .join()
-                .unwrap_or_else(|_| Err(LogError::Refused("a helper of the recovery ended early".to_owned())))
-        })
-    })?;
+    in_shares(partitions, FLUSHERS, |some| some.iter().try_for_each(one))?;
     if began.elapsed() > TELL_AFTER {
         tracing::info!(
             "recovery: {} partitions flushed in {} ms",

@@ -138,6 +138,16 @@ pub(crate) struct Producer {
     pub(crate) last_append_ms: i64,
     /// Its last batches, the newest last; all of this epoch. May be empty where all were taken back.
     pub(crate) batches: Vec<BatchMark>,
+    /// Where the unbroken run of sequences begins that ends with the last batch. Of this process only: after a start it begins with the oldest
+    /// batch that is remembered.
+    run_first: i32,
+}
+
+impl Producer {
+    pub(crate) fn new(epoch: i16, last_append_ms: i64, batches: Vec<BatchMark>) -> Self {
+        let run_first = batches.first().map_or(0, |oldest| oldest.first_sequence);
+        Self { epoch, last_append_ms, batches, run_first }
+    }
 }
 
 /// What to do with a batch.
@@ -153,16 +163,6 @@ pub(crate) struct Producers {
     by_id: HashMap<i64, Producer>,
     /// By producer id. Of this process only: after a restart the connections that it is about are gone.
     refused: HashMap<i64, Refused>,
-    /// By producer id, the unbroken run that the log has of its last epoch. Of this process only: after a restart it begins with what is
-    /// remembered.
-    runs: HashMap<i64, Run>,
-}
-
-/// Sequences of one epoch that follow each other without a gap, up to the last one of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    epoch: i16,
-    first_sequence: i32,
 }
 
 impl Refused {
@@ -255,11 +255,8 @@ impl Producers {
         if let Some(b) = known.batches.iter().find(|b| (b.first_sequence, b.last_sequence) == (first, last)) {
             return Some(Ok(Verdict::Duplicate { base_offset: b.base_offset, last_offset: b.last_offset }));
         }
-        let (run, oldest) = (self.runs.get(&batch.producer_id)?, known.batches.first()?);
-        if run.epoch != batch.producer_epoch
-            || !(run.first_sequence..=last).contains(&first)
-            || last >= oldest.first_sequence
-        {
+        let oldest = known.batches.first()?;
+        if !(known.run_first..=last).contains(&first) || last >= oldest.first_sequence {
             return None;
         }
         let (producer_id, found) = (batch.producer_id, first);
@@ -269,7 +266,7 @@ impl Producers {
 
     /// Whether a node that leads since `since_ms` may get what was sent to the leader before, late.
     pub(crate) fn is_young(since_ms: i64, now_ms: i64) -> bool {
-        (0..YOUNG_FOR_MS).contains(&now_ms.saturating_sub(since_ms))
+        is_lately(since_ms, now_ms, YOUNG_FOR_MS)
     }
 
     /// Fails for a batch of which the log knows nothing that came before, where this node leads since `since_ms` only: a client that finds
@@ -280,7 +277,7 @@ impl Producers {
         since_ms: i64,
         now_ms: i64,
     ) -> Result<(), SequenceError> {
-        let is_new = (0..REFUSED_FOR_MS).contains(&now_ms.saturating_sub(since_ms));
+        let is_new = is_lately(since_ms, now_ms, REFUSED_FOR_MS);
         let follows = batch.has_producer_id() && batch.base_sequence > 0;
         let knows = |id: &i64| self.by_id.get(id).is_some_and(|known| !known.batches.is_empty());
         if is_new && follows && !knows(&batch.producer_id) {
@@ -329,11 +326,10 @@ impl Producers {
         if self.refused.get(&batch.producer_id).is_some_and(|refused| refused.is_over_with(batch)) {
             self.refused.remove(&batch.producer_id);
         }
-        let producer = self.by_id.entry(batch.producer_id).or_insert_with(|| Producer {
-            epoch: batch.producer_epoch,
-            last_append_ms: now_ms,
-            batches: Vec::new(),
-        });
+        let producer = self
+            .by_id
+            .entry(batch.producer_id)
+            .or_insert_with(|| Producer::new(batch.producer_epoch, now_ms, Vec::new()));
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
             producer.batches.clear();
@@ -346,12 +342,8 @@ impl Producers {
             .batches
             .last()
             .is_some_and(|last| last.last_sequence.checked_add(1) == Some(batch.base_sequence));
-        let oldest = if follows { producer.batches.first() } else { None };
-        let first_sequence = oldest.map_or(batch.base_sequence, |oldest| oldest.first_sequence);
-        let begins = Run { epoch: batch.producer_epoch, first_sequence };
-        let run = self.runs.entry(batch.producer_id).or_insert(begins);
-        if !follows || run.epoch != batch.producer_epoch {
-            *run = begins;
+        if !follows {
+            producer.run_first = batch.base_sequence;
         }
         if producer.batches.len() >= KEPT {
             producer.batches.remove(0);
@@ -397,7 +389,6 @@ impl Producers {
     /// Forgets producers that sent nothing for `expire_ms` milliseconds.
     pub(crate) fn expire(&mut self, now_ms: i64, expire_ms: i64) {
         self.by_id.retain(|_, p| now_ms.saturating_sub(p.last_append_ms) <= expire_ms);
-        self.runs.retain(|id, _| self.by_id.contains_key(id));
         self.refused.retain(|_, refused| now_ms.saturating_sub(refused.at_ms) <= REFUSED_FOR_MS);
     }
 
@@ -432,6 +423,11 @@ impl Producers {
         all.sort_by_key(|p| p.producer_id);
         all
     }
+}
+
+/// Whether `now_ms` is less than `for_ms` after `since_ms`. A clock that went back says no.
+fn is_lately(since_ms: i64, now_ms: i64, for_ms: i64) -> bool {
+    (0..for_ms).contains(&now_ms.saturating_sub(since_ms))
 }
 
 #[cfg(test)]
