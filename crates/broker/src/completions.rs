@@ -1,10 +1,13 @@
 //! What the log's threads tell: written, flushed, failed. Each piece of news goes to its partition, and whoever it
 //! settles is woken once all of it is told.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Waker;
 
-use chronik_log::{LogListener, PartitionLog, Progress, StorageState};
+use chronik_base::NodeId;
+use chronik_log::{LogListener, PartitionKey, PartitionLog, Progress, StorageState};
+use chronik_replica::StreamId;
 use tokio::sync::Notify;
 
 use crate::Broker;
@@ -83,18 +86,19 @@ impl LogListener for Completions {
         tracing::error!(partitions = from.len(), "appends were not acknowledged: {error}");
         let mut wakers = Wakers::default();
         let broker = self.broker.get().and_then(Weak::upgrade);
-        let mut following = Vec::new();
+        let mut over: HashMap<NodeId, Vec<(PartitionKey, StreamId)>> = HashMap::new();
         for (log, offset) in from {
             let Some(partition) = partition_of(log) else { continue };
-            if let (Some((leader, stream)), Some(broker)) =
-                (partition.on_failed(*offset, &mut wakers), &broker)
-            {
-                broker.replication.following.unable(broker, leader, partition.key(), stream);
-                following.push(partition.key());
+            if let Some((leader, stream)) = partition.on_failed(*offset, &mut wakers) {
+                over.entry(leader).or_default().push((partition.key(), stream));
             }
         }
         if let Some(broker) = broker {
-            broker.replication.want_later(&Arc::downgrade(&broker), following);
+            over.iter().for_each(|(leader, streams)| {
+                broker.replication.following.unable(&broker, *leader, streams);
+            });
+            let again = over.into_values().flatten().map(|(key, _)| key).collect();
+            broker.replication.want_later(&Arc::downgrade(&broker), again);
         }
         wakers.wake_all();
     }

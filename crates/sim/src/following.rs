@@ -31,12 +31,12 @@ impl World {
         let Some(following) = self.following(id, tp) else { return };
         let leader = following.machine.leader();
         following.retry_us = now + ANSWER_US;
-        // A leader that has this replica in sync again would wait for it.
-        if full {
-            return;
-        }
         let Some(on) = self.net.connection(id, leader) else { return };
         let stream = self.node_mut(id).next_stream();
+        // A leader that has this replica in sync again would wait for it.
+        if full {
+            return self.send(id, on, tp, Body::Unable(stream));
+        }
         let node = self.node_mut(id);
         let (Some(Role::Follower(following)), Some(log)) = (node.roles.get_mut(&tp), node.logs.get(&tp))
         else {

@@ -134,20 +134,23 @@ impl Following {
             return;
         }
         self.unable_told_ms.store(now_ms, Ordering::Relaxed);
+        let mut by_leader: HashMap<NodeId, Vec<(PartitionKey, StreamId)>> = HashMap::new();
         for key in wanted {
-            let leader = broker.hosted(*key).and_then(|partition| partition.would_follow());
-            if let Some(leader) = leader {
+            if let Some(leader) = broker.hosted(*key).and_then(|partition| partition.would_follow()) {
                 let number = self.streams.fetch_add(1, Ordering::Relaxed);
-                self.unable(broker, leader, *key, StreamId { broker_epoch, number });
+                by_leader.entry(leader).or_default().push((*key, StreamId { broker_epoch, number }));
             }
         }
+        by_leader.iter().for_each(|(leader, streams)| self.unable(broker, *leader, streams));
     }
 
-    /// Tells a leader that its stream can't be written here, so that nobody waits for this replica.
-    pub(crate) fn unable(&self, broker: &Broker, leader: NodeId, key: PartitionKey, stream: StreamId) {
-        let place = vec![Chunk::Bytes(wire::encode_place(key, stream))];
-        if let Err(error) = broker.peers.send(leader, wire::UNABLE, place) {
-            tracing::debug!(leader, "not told that its stream can't be written: {error}");
+    /// Tells a leader that its streams can't be written here, so that nobody waits for these replicas.
+    pub(crate) fn unable(&self, broker: &Broker, leader: NodeId, streams: &[(PartitionKey, StreamId)]) {
+        for some in streams.chunks(wire::SUBSCRIPTIONS_MAX) {
+            let places = vec![Chunk::Bytes(wire::encode_places(some))];
+            if let Err(error) = broker.peers.send(leader, wire::UNABLE, places) {
+                tracing::debug!(leader, "not told that its streams can't be written: {error}");
+            }
         }
     }
 
@@ -271,7 +274,7 @@ pub(super) fn on_append(broker: &Arc<Broker>, from: NodeId, payload: Bytes) -> R
             let following = &broker.replication.following;
             following.tell(broker, &partition, from, "records are not taken", &error);
             if matches!(error, FollowError::Log(_)) {
-                following.unable(broker, from, head.key, head.stream);
+                following.unable(broker, from, &[(head.key, head.stream)]);
             }
             broker.replication.want_later(&Arc::downgrade(broker), vec![head.key]);
         }

@@ -85,7 +85,8 @@ impl Replication {
                 tracing::error!(
                     "its storage failed: its leaderships go to other nodes; restart it once the disk is well"
                 );
-                broker.leave().await;
+                // Also where `controlled.shutdown.enable` is off: this is no shutdown.
+                broker.metadata.quorum().begin_shutdown().await;
             }
         });
     }
@@ -94,28 +95,13 @@ impl Replication {
     pub(crate) fn yield_while_full(&self, broker: &Arc<Broker>) {
         let weak = Arc::downgrade(broker);
         self.runtime.spawn(async move {
-            let mut wait = YIELD_AFTER;
-            loop {
-                tokio::time::sleep(wait).await;
-                wait = YIELD_AGAIN;
-                let Some(broker) = weak.upgrade() else { return };
-                let full = matches!(broker.completions.state(), Some(chronik_log::StorageState::Full));
-                let Some(epoch) = broker.metadata.broker_epoch().filter(|_| full) else { return };
-                let id = broker.node_id;
-                let leads = |topic: &Arc<chronik_meta::Topic>| {
-                    topic
-                        .partitions
-                        .iter()
-                        .any(|(_, partition)| partition.leader == id && partition.isr.len() > 1)
-                };
-                if !broker.metadata.image().topics().any(leads) {
-                    continue;
+            tokio::time::sleep(YIELD_AFTER).await;
+            while let Some(broker) = weak.upgrade().filter(|broker| !broker.takes_writes()) {
+                if broker.leads_with_others() {
+                    broker.yield_leaderships().await;
                 }
-                let yielded = broker.metadata.commit(vec![Command::YieldLeaderships { id, epoch }]).await;
-                match yielded.into_iter().next() {
-                    Some(Err(error)) => tracing::debug!("leaderships are not given up: {error}"),
-                    _ => tracing::warn!("the disk is full: other nodes lead what they are in sync with"),
-                }
+                drop(broker);
+                tokio::time::sleep(YIELD_AGAIN).await;
             }
         });
     }
@@ -302,6 +288,23 @@ impl Handler for PeerEar {
 }
 
 impl Broker {
+    /// Whether this node leads anything that another one could.
+    fn leads_with_others(&self) -> bool {
+        self.metadata.image().topics().any(|topic| {
+            let mut partitions = topic.partitions.iter();
+            partitions.any(|(_, partition)| partition.leader == self.node_id && partition.isr.len() > 1)
+        })
+    }
+
+    async fn yield_leaderships(&self) {
+        let Some(epoch) = self.metadata.broker_epoch() else { return };
+        let command = Command::YieldLeaderships { id: self.node_id, epoch };
+        match self.metadata.commit(vec![command]).await.into_iter().next() {
+            Some(Err(error)) => tracing::debug!("leaderships are not given up: {error}"),
+            _ => tracing::warn!("the disk is full: other nodes lead what they are in sync with"),
+        }
+    }
+
     /// The replica that this node has of a partition.
     pub(crate) fn hosted(&self, key: PartitionKey) -> Option<Arc<Partition>> {
         self.topics.by_id(key.topic_id)?.hosted(key.partition).cloned()

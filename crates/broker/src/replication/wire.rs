@@ -281,6 +281,13 @@ pub(crate) fn encode_place(key: PartitionKey, stream: StreamId) -> Bytes {
     to.freeze()
 }
 
+/// Several of these, for [`UNABLE`].
+pub(crate) fn encode_places(all: &[(PartitionKey, StreamId)]) -> Bytes {
+    let mut to = BytesMut::with_capacity(all.len() * PLACE_BYTES);
+    all.iter().for_each(|(key, stream)| put_place(&mut to, *key, *stream));
+    to.freeze()
+}
+
 pub(crate) fn decode_places(kind: u8, bytes: Bytes) -> Result<Vec<(PartitionKey, StreamId)>, BadFrame> {
     Fields { bytes, kind }.entries(PLACE_BYTES, Fields::place)
 }
@@ -332,6 +339,8 @@ mod tests {
         let marks = Marks { key: key(2), stream: STREAM, leader_epoch: 1, high_watermark: 3, log_start: 0 };
         assert_eq!(decode_marks(encode_marks(&marks)).unwrap(), [marks]);
         assert_eq!(decode_places(FLUSH, encode_place(key(5), STREAM)).unwrap(), [(key(5), STREAM)]);
+        let two = [(key(5), STREAM), (key(6), StreamId { number: 9, ..STREAM })];
+        assert_eq!(decode_places(UNABLE, encode_places(&two)).unwrap(), two);
     }
 
     proptest! {
