@@ -434,6 +434,9 @@ impl Broker {
     }
 }
 
+/// What Kafka's tools call no limit.
+const NO_LIMIT: u64 = i64::MAX as u64;
+
 /// Bytes a second for followers that catch up; 0 is without limit.
 fn throttle_rate(config: &NodeConfig) -> u64 {
     match (config.replication_throttle_bytes_per_sec, config.leader_replication_throttled_rate) {
@@ -442,6 +445,3 @@ fn throttle_rate(config: &NodeConfig) -> u64 {
         (own, rate) => own.min(rate.max(1)),
     }
 }
-
-/// What Kafka's tools call no limit.
-const NO_LIMIT: u64 = i64::MAX as u64;

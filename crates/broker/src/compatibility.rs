@@ -79,6 +79,10 @@ const DEPARTURES: &str = "\
 | ListOffsets \"latest\" | flushes first where records wait for it | what was acknowledged with `acks=1` a moment ago is counted |
 | `group.initial.rebalance.delay.ms` | 50 ms instead of 3 s | the first message of a new group should not take seconds |
 | Metadata of a topic that is created on the way | answered as it then is, not with `LEADER_NOT_AVAILABLE` | clients need not ask twice |
+| Metadata after a failure | a leader whose process this node has seen end is not named (for two seconds, then the quorum has decided), and a broker is listed for five seconds after it was fenced | librdkafka finds the new leader three times as fast |
+| a batch of an idempotent producer after one that was refused for a reason that passes (full disk, too few in sync, not the leader) | refused with the same error, not with `OUT_OF_ORDER_SEQUENCE_NUMBER` | a client that hears of a gap begins a new epoch, and writes twice what was in the log |
+| an idempotent producer at a new leader | for two minutes, duplicates older than five batches are known (`DUPLICATE_SEQUENCE_NUMBER`); for 30 s, one that the log does not know may not begin in the middle (`NOT_LEADER_OR_FOLLOWER`) | what was sent to the old leader may come late; in Kafka it then never gets in |
+| a full disk | the node refuses writes, gives its leaderships away, and goes on | Kafka's log directory fails for good |
 | advertised address | where nothing is set, the address by which the connection came | no advertised-listeners setting in the ordinary cases |
 | producer state that is gone (expired, or its records removed) | the producer goes on, as in Kafka since 2.5 | an idle producer must not fail |
 | attribute bits of a batch that no client may set | refused with `INVALID_RECORD` | they would be read as the broker's own |

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use chronik_base::NodeId;
 use chronik_meta::Image;
@@ -19,7 +18,6 @@ const BELIEVED_FOR_MS: u64 = 2_000;
 /// again soon. Told the old leader's name, librdkafka takes the partition for led and asks once a second.
 #[derive(Default)]
 pub(crate) struct Gone {
-    any: AtomicBool,
     /// Each with the broker epoch that it had, and when nobody listened at its address any more.
     nodes: Mutex<HashMap<NodeId, (i64, u64)>>,
     /// When brokers were fenced.
@@ -31,18 +29,14 @@ impl Gone {
     pub(crate) fn note(&self, node: NodeId, image: &Image, now_ms: u64) {
         let Some(registered) = image.broker(node) else { return };
         let mut nodes = self.nodes.hold();
-        let (epoch, _) = nodes.entry(node).or_insert((registered.epoch, now_ms));
-        if *epoch != registered.epoch {
+        if nodes.get(&node).is_none_or(|(epoch, _)| *epoch != registered.epoch) {
             nodes.insert(node, (registered.epoch, now_ms));
         }
-        self.any.store(true, Ordering::Release);
     }
 
     /// It answers again.
     pub(crate) fn forget(&self, node: NodeId) {
-        let mut nodes = self.nodes.hold();
-        nodes.remove(&node);
-        self.any.store(!nodes.is_empty(), Ordering::Release);
+        self.nodes.hold().remove(&node);
     }
 
     /// The metadata changed: notes who is fenced now and was not.
@@ -64,9 +58,6 @@ impl Gone {
 
     /// The nodes that are gone; none but within moments of a failure.
     pub(crate) fn nodes(&self, image: &Image, now_ms: u64) -> Vec<NodeId> {
-        if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
-        }
         let nodes = self.nodes.hold();
         let gone = nodes.iter().filter(|(node, (epoch, at_ms))| {
             now_ms.saturating_sub(*at_ms) < BELIEVED_FOR_MS

@@ -4,7 +4,11 @@
 //! checked of it is in `chronik_records::validate_produce`. `acks=0` is never answered; an error then closes the connection,
 //! as Kafka does. With `NOT_LEADER_OR_FOLLOWER` go the leader and its address from version 10 on (KIP-951). Fewer replicas in sync than
 //! `min.insync.replicas` refuse `acks=all` at once with `NOT_ENOUGH_REPLICAS`; where they become fewer while it waits it is
-//! `NOT_ENOUGH_REPLICAS_AFTER_APPEND`. Gap: transactional batches are refused with `INVALID_TXN_STATE` (transactions are not served yet).
+//! `NOT_ENOUGH_REPLICAS_AFTER_APPEND`. Sequences of idempotent producers are checked as Kafka does, with two departures that keep clients from sending
+//! twice what is in the log: what follows a batch that was refused for a reason that passes is refused with the same error, not as out of order;
+//! and in the first two minutes of a leadership that came from another node, what that node may still hold is waited for
+//! (`NOT_LEADER_OR_FOLLOWER`, up to 30 s, for a producer that the log does not know), and known duplicates beyond the last five batches are
+//! answered as such (`DUPLICATE_SEQUENCE_NUMBER` once they are committed). Gap: transactional batches are refused with `INVALID_TXN_STATE` (transactions are not served yet).
 
 use std::sync::Arc;
 use std::time::Instant;

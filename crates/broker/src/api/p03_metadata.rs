@@ -2,9 +2,9 @@
 //!
 //! All topics with a null list (an empty one in version 0), by name, or by id from version 10 on. A missing topic is
 //! created where both the request and `auto.create.topics.enable` allow it, and is answered as it then is: clients need
-//! not ask twice. Brokers are those that are not fenced, or were not until a moment ago. A partition without a leader that clients can be sent to (fenced, or this node has seen
-//! its process end a moment ago) has leader -1 and `LEADER_NOT_AVAILABLE`; replicas on fenced brokers are offline. Version 0, which has no place for these, leaves them out and says
-//! `REPLICA_NOT_AVAILABLE`. The controller is the metadata leader where it is known; in fact every node takes every request. Where the client asks
+//! not ask twice. Brokers are those that are not fenced, or were not until five seconds ago. A partition without a leader that clients can be
+//! sent to (fenced, or this node has seen its process end a moment ago) has leader -1 and `LEADER_NOT_AVAILABLE`; replicas on fenced brokers are
+//! offline. Version 0, which has no place for these, leaves them out and says `REPLICA_NOT_AVAILABLE`. The controller is the metadata leader where it is known; in fact every node takes every request. Where the client asks
 //! for authorized operations it is told that everything is allowed, as Kafka without an authorizer does (no ACLs yet).
 
 use std::sync::Arc;
